@@ -1,8 +1,8 @@
-"""What other implementations do otherwise: for each op, changes of it that are tried where a result departs.
+"""The known mistakes of other implementations in each op. They are tried if a result departs.
 
-A cause is a name and a function that computes the op's values as that mistake would, from the same arguments. The one
-that makes the difference vanish is the likely cause. The changes of the loss, of clipping and of the optimizer are in
-`oracle/update_causes.py`.
+A cause is a mistake: a name, and a function that computes the op's values with this mistake from the same arguments.
+The likely cause is the one that makes the difference vanish. The mistakes in the loss, in clipping and in the optimizer
+are in `oracle/update_causes.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class Cause:
     """A mistake.
 
     Attributes:
-        name: what was done, in a few words.
-        values: the op's values with that mistake, from its arguments by name; what it doesn't change may be missing.
+        name: the mistake in a few words.
+        values: a function from the op's arguments by name to the op's values with this mistake, as float64 arrays by
+            name. Values that the mistake does not change may be missing.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Cause:
 
 
 def causes_of(op: str, arguments: Arguments) -> Iterator[Cause]:
-    """The mistakes that are known for an op; for its gradient where there is a `dy` among the arguments."""
+    """Yields the known mistakes of an op. If the arguments contain `dy`, they are the mistakes of its backward."""
     table = BACKWARD if "dy" in arguments else CAUSES
     if op in table:
         yield from table[op](arguments)
@@ -53,7 +54,7 @@ def _with(op: str, arguments: Arguments, **changes: Any) -> Values:
 
 
 def tanh_gelu(x: Array) -> Array:
-    """GELU's approximation by tanh."""
+    """Returns GELU's approximation by tanh, in the shape of x."""
     return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
@@ -141,9 +142,7 @@ def _add_norm(arguments: Arguments) -> Iterator[Cause]:
         return {"sum": changed, **_normed(changed, a, epsilon=a["epsilon"]), **more}
 
     yield Cause("the residual is missing", lambda a: residual(a, _sum(a) - a["x"]))
-    yield Cause(
-        "the residual is added twice, or what is added to it is halved", lambda a: residual(a, _sum(a) + a["x"])
-    )
+    yield Cause("the residual is added twice, or the block's output is halved", lambda a: residual(a, _sum(a) + a["x"]))
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: _with("add_norm", a, rate=0.0))
 
@@ -151,12 +150,12 @@ def _add_norm(arguments: Arguments) -> Iterator[Cause]:
             left = (_sum(a) - a["x"]) * (1.0 - a["rate"])
             return residual(a, left + a["x"], dropped=left)
 
-        yield Cause("what dropout leaves is not scaled up by 1 / (1 - rate)", unscaled)
+        yield Cause("the output of dropout is not scaled by 1 / (1 - rate)", unscaled)
 
     def halved(a: Arguments) -> Values:
         return residual(a, _sum(a) - 0.5 * a["x"])
 
-    yield Cause("the residual is halved, or what is added to it is doubled", halved)
+    yield Cause("the residual is halved, or the block's output is doubled", halved)
 
     def before(a: Arguments) -> Values:
         h = plain.layer_norm_forward(a["h"], a["gamma"], a["beta"], a["epsilon"])["output"]
@@ -172,7 +171,7 @@ def _norms(of: Callable[[Arguments], Array]) -> Iterator[Cause]:
     yield Cause("epsilon is outside the root", lambda a: _normed(of(a), a, epsilon=a["epsilon"], outside=True))
     for epsilon in EPSILONS:
         changes = {"epsilon": epsilon, "outside": True}
-        yield Cause(f"epsilon is outside the root, and {epsilon:g}", partial(_renormed, of, changes))
+        yield Cause(f"epsilon is outside the root, and is {epsilon:g}", partial(_renormed, of, changes))
     yield Cause("the variance is divided by C - 1", lambda a: _normed(of(a), a, epsilon=a["epsilon"], unbiased=True))
 
     def root_mean_square(a: Arguments) -> Values:
@@ -186,11 +185,13 @@ def _norms(of: Callable[[Arguments], Array]) -> Iterator[Cause]:
 
 
 def of_inferred_epsilon(op: str, value: str, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
-    """A norm with the epsilon that a row of its result tells by itself: the row whose variance is smallest.
+    """Yields a norm with the epsilon that follows from one row of its result, the row with the smallest variance.
 
     Args:
-        op, value, arguments: the op, which of its values theirs is, and what it works on.
-        theirs: that value.
+        op: the name of the op.
+        value: the name of the value that `theirs` is.
+        arguments: the arguments of the op, by name.
+        theirs: the value of the other implementation, (N, C).
     """
     if op not in ("layer_norm", "add_norm") or value not in ("x_hat", "output") or "dy" in arguments:
         return
@@ -244,11 +245,11 @@ def _embedding(arguments: Arguments) -> Iterator[Cause]:
 
 
 def positions_counted_to(arguments: Arguments, columns: Any = None) -> Iterator[Cause]:
-    """Positions that are counted over the padding before a sequence.
+    """Yields positions that also count the padding before a sequence.
 
     Args:
-        arguments: of the embedding.
-        columns: to which sequences are padded; the longest one's tokens are tried, too.
+        arguments: the arguments of the embedding.
+        columns: the number of columns of the padded arrays, if known. The length of the longest sequence is tried too.
     """
     positions, rows = arguments["positions"], arguments["rows"]
     starts = [*np.flatnonzero(np.diff(positions, prepend=np.inf) != 1).tolist(), len(positions)]
@@ -256,12 +257,12 @@ def positions_counted_to(arguments: Arguments, columns: Any = None) -> Iterator[
     for S in dict.fromkeys(([] if columns is None else [int(columns)]) + [int(lengths.max(initial=0))]):
         moved = positions + np.repeat(S - lengths, lengths)
         if moved.size and positions.min() <= moved.min() and moved.max() < len(rows):
-            name = f"positions are counted over the padding before a sequence, up to {S} columns"
+            name = f"positions also count the padding before a sequence, up to {S} columns"
             yield Cause(name, partial(_changed, "embedding", {"positions": moved}))
 
 
 def positions_off_by(offset: int) -> str:
-    """The name of the mistake."""
+    """Returns the name of the mistake that positions are off by `offset` rows."""
     rows = "1 row" if abs(offset) == 1 else f"{abs(offset)} rows"
     return f"positions begin {rows} too {'late' if offset > 0 else 'early'}; RoBERTa's first is row padding_idx + 1"
 
@@ -274,7 +275,7 @@ def _dropout(arguments: Arguments) -> Iterator[Cause]:
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: {"output": a["x"]})
         yield Cause(
-            "what dropout leaves is not scaled up by 1 / (1 - rate)",
+            "the output of dropout is not scaled by 1 / (1 - rate)",
             lambda a: {"output": _with("dropout", a)["output"] * (1.0 - a["rate"])},
         )
 
@@ -322,7 +323,7 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
     yield Cause("scores are divided by the root of D twice", lambda a: _attended(a, lambda s, D: s / D))
     yield Cause("scores are multiplied by the root of D", lambda a: _attended(a, lambda s, D: s * math.sqrt(D)))
     yield Cause("scores are divided by the root of C, not of D", lambda a: _attended(a, lambda s, D: s / math.sqrt(C)))
-    yield Cause("a token does not see those after it: a causal mask", lambda a: _attended(a, _causal))
+    yield Cause("a token does not see later tokens: a causal mask", lambda a: _attended(a, _causal))
     if 1 < H < C:
         yield Cause(
             "heads are interleaved, not side by side",
@@ -362,7 +363,7 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
             dropped = [(1.0 - a["rate"]) * one for one in values["dropped"]]
             return {"dropped": dropped, "output": (1.0 - a["rate"]) * values["output"]}
 
-        yield Cause("what dropout leaves is not scaled up by 1 / (1 - rate)", unscaled)
+        yield Cause("the output of dropout is not scaled by 1 / (1 - rate)", unscaled)
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -381,10 +382,10 @@ def _cross_entropy(arguments: Arguments) -> Iterator[Cause]:
 
 
 def normed_before(arguments: Arguments, of: Arguments) -> Iterator[Cause]:
-    """A block that norms its input first, where this one norms what comes out.
+    """Yields a block that normalizes its input. RoBERTa normalizes the output of the block.
 
     Args:
-        arguments: of the linear op or the feed-forward.
+        arguments: the arguments of the linear op or of the feed-forward.
         of: gamma, beta and epsilon of the block's norm.
     """
     op = "feed_forward" if "kernel_1" in arguments else "linear"

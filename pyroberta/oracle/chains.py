@@ -1,7 +1,7 @@
-"""What lies between a tensor and those of theirs that it comes from, computed again with one mistake in it.
+"""Recomputes a tensor from the nearest tensors that were given, with a mistake in one of the calls between.
 
-Whoever gives each layer's output alone gives none of the ops in it. Then a tensor that departs is computed once more
-from theirs, call by call, one of the calls as a known mistake would.
+If only the outputs of the layers are given, the ops inside the layers are not. Then a tensor that departs is recomputed
+call by call, and one of the calls has a known mistake.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from pyroberta.oracle.golden import Entry
 from pyroberta.oracle.judge import Judge, Judged
 from pyroberta.oracle.plain import Values
 
-MOST_CALLS = 24  # between: two layers. With more, so much may have been the mistake that a name says little
-FEW, MOST_OF_FEW = 16, 8  # a tensor of so few numbers may be explained by chance, so that fewer calls are tried
+MOST_CALLS = 24  # the calls of two layers. With more calls, too many mistakes would explain a difference
+FEW, MOST_OF_FEW = 16, 8  # a mistake may explain a tensor of at most 16 numbers by chance, so only 8 calls are tried
 AFTER_GRADIENTS = ("sum", "clip_scale", "clip", "update")
-MOST_NUMBERS = 2e9  # that are computed for one tensor, all in all
+MOST_NUMBERS = 2e9  # the most numbers that are computed for one tensor
 
 
 class Chain:
-    """The calls from what theirs gave to a tensor.
+    """The calls from the given tensors to a tensor that departs.
 
     Args:
-        judge: which judged the tensor, and has gone through all.
+        judge: the judge after it has judged all tensors.
         judged: the tensor.
+
+    Attributes:
+        calls: the calls in their order. Each is a pair: the names of its tensors, and the entry of one of them.
     """
 
     def __init__(self, judge: Judge, judged: Judged) -> None:
@@ -49,15 +52,15 @@ class Chain:
 
     @property
     def places(self) -> list[str]:
-        """Where the calls before the last one are, in their order."""
+        """The places of the calls before the last one, in their order."""
         target_place = self.target.entry.place
         return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if entry.place != target_place))
 
     def tried(self) -> Iterator[tuple[int, Call]]:
-        """The calls before the last one whose mistakes are tried, and their numbers.
+        """Yields the number and the call of each call before the last one whose mistakes are tried.
 
-        Of a gradient these are the ones on the way back: what is wrong forward shows there. Of an update they are sums
-        and clipping: a step says so little of the gradient's size that many a mistake would fit.
+        For a gradient these are the calls of backward, because a mistake in forward shows in forward. For an update
+        they are sums and clipping: a step depends so little on the gradient's size that many mistakes would fit.
         """
         most = MOST_CALLS if self.target.theirs.size >= FEW else MOST_OF_FEW
         if not 1 < len(self.calls) <= most:
@@ -77,7 +80,7 @@ class Chain:
                 yield number, call_of(entry)
 
     def call(self, number: int) -> tuple[str, Entry, Mapping[str, Any]]:
-        """The name of a call's tensor, its entry and its arguments."""
+        """Returns a call: the name of its first tensor, its entry, and its arguments by name."""
         values = dict[str, Any]()
         for before in range(number):
             self._note(before, self._computed[before], values)
@@ -85,7 +88,13 @@ class Chain:
         return names[0], entry, self._arguments(entry, values)
 
     def with_cause(self, number: int, cause: Cause) -> Values:
-        """What the last call gives where a call gives what the cause makes of it; nothing, where it costs too much."""
+        """Returns the values of the last call if one call has a mistake. It returns an empty dict if that would take
+        too much computation.
+
+        Args:
+            number: the number of the call with the mistake.
+            cause: the mistake.
+        """
         values = dict[str, Any]()
         for before in range(number):
             self._note(before, self._computed[before], values)

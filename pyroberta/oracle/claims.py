@@ -1,4 +1,4 @@
-"""Tensors of another implementation that claim to be the same tensor of a trace, and which of them counts."""
+"""Tensors of another implementation that may be the same tensor of a trace, and the choice between them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 
-# What a model gives as a whole, by names that are no path of a module inside it.
+# The names of results of a whole model, which are not paths of modules in it.
 RESULTS = r"(hidden_states\.\d+|attentions\.\d+|last_hidden_state|logits|roberta_backbone)"
 
 
 @dataclass(eq=False)
 class Claim:
-    """An array that may be a tensor of the trace, with the names of theirs that have it."""
+    """An array of another implementation that may be a tensor of the trace.
+
+    Attributes:
+        array: the array, in the trace's shape.
+        rows: (N,) bool, the rows that were given, or None for all.
+        names: their names of tensors that have this array.
+        note: what was done to the tensor.
+    """
 
     array: Array
     rows: Array | None
@@ -23,7 +30,9 @@ class Claim:
     note: str
 
     def takes(self, array: Array, rows: Array | None) -> bool:
-        """Whether another array is the same; then the rows that it has more are taken over."""
+        """Returns whether another array is equal in the rows that both have. If it is, this claim gets its additional
+        rows.
+        """
         if self.rows is None and rows is None:
             return np.array_equal(self.array, array, equal_nan=True)
         mine, other = (np.ones(len(array), bool) if some is None else some for some in (self.rows, rows))
@@ -36,7 +45,9 @@ class Claim:
 
 
 def without_inner(claims: list[Claim]) -> tuple[list[Claim], list[tuple[str, str]]]:
-    """The claims without those of modules inside others, and their names with those of the modules around them."""
+    """Returns the claims without those of modules that lie inside the module of another claim. The second item has the
+    pairs (inner name, outer name).
+    """
     around = [
         next(((one, outer) for one in claim.names for other in claims if other is not claim
               for outer in other.names if _is_around(outer, one)), None)
@@ -60,8 +71,12 @@ def _is_around(outer: str, inner: str) -> bool:
 
 
 def differing(pairs: Sequence[tuple[str, str]]) -> str:
-    """The remark of modules that differ from those around them."""
+    """Returns the remark about modules whose results should be equal and differ.
+
+    Args:
+        pairs: (inner name, outer name) of each place. The tensor of the outer module is used.
+    """
     inner, outer = pairs[0]
-    more = f", and likewise in {len(pairs) - 1} more places" if len(pairs) > 2 else ""
-    more = ", and likewise in one more place" if len(pairs) == 2 else more
-    return f"{inner} and {outer} should be the same, and differ; the latter counts{more}"
+    more = f", as in {len(pairs) - 1} more places" if len(pairs) > 2 else ""
+    more = ", as in one more place" if len(pairs) == 2 else more
+    return f"{inner} and {outer} should be equal, but differ; the second is used{more}"

@@ -1,11 +1,11 @@
-"""Where another implementation's tensors part from a trace, and why.
+"""Compares tensors of another implementation with a trace, and finds the likely causes of differences.
 
     report = compare(golden, {"layers.0.attention.context": ..., ...})
     print(report)
 
-`oracle/judge.py` says what each tensor should be and how far it may be off. Where one departs, the causes of its op
-(`oracle/causes.py`) are tried: each computes the op as a known mistake would, and the one that makes the difference
-vanish is the likely cause. `oracle/report.py` is what comes out.
+`oracle/judge.py` computes the expected value of each tensor and the largest error that rounding allows. If a tensor
+departs, the known mistakes of its op (`oracle/causes.py`) are tried. The likely cause is the mistake that makes the
+difference vanish. `oracle/report.py` has the result.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from pyroberta.oracle.report import Report as Report
 from pyroberta.oracle.signatures import looks_like
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
-MOST_HELD = 16  # tensors of unknown cause, of which what lies before them is looked at
-# Of an optimizer, whose parameters all have it.
+MOST_HELD = 16  # the number of tensors without a known cause for which the calls before them are tried
+# The causes that hold for all parameters of an optimizer.
 OF_ALL = (
-    "the correction counts",
+    "the bias correction counts",
     "the moments are not corrected",
     "beta_1 is",
     "beta_2 is",
@@ -44,19 +44,23 @@ DIVIDED, MEAN, EPSILON = "losses are divided by", "it is the mean of its terms",
 def compare(
     golden: Trace, theirs: Mapping[str, Array] | Aligned, precision: str | None = None, seed: int = 0
 ) -> Report:
-    """Judges tensors of another implementation.
+    """Compares tensors of another implementation with a trace.
 
     Args:
         golden: a trace in float64.
-        theirs: what `align` gave; or tensors by the names of the trace, in its shapes.
-        precision: of their arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`; that of the trace's bounds
-            unless given.
-        seed: of how results between are moved.
+        theirs: the return value of `align`, or arrays by the trace's names, in its shapes. Their dtypes may be floats,
+            integers or booleans.
+        precision: the arithmetic of the other implementation, `"float32"`, `"mixed_bfloat16"` or `"float64"`. The
+            default is that of the trace's bounds, or float32 without bounds.
+        seed: the seed of the random changes with which results between given tensors are moved.
+
+    Returns:
+        A `Report` with a finding for each tensor that both sides have.
 
     Raises:
-        TypeError: where the trace is no trace, as with both arguments exchanged.
-        ValueError: for a shape that isn't that of the trace's tensor, for numbers that are complex or objects, for
-            another precision, and for a trace that is not in float64.
+        TypeError: if `golden` is not a trace, for example because the arguments were exchanged.
+        ValueError: if an array has not the shape of the trace's tensor, if its numbers are complex or objects, if the
+            precision is unknown, or if the trace is damaged or not in float64.
     """
     precision = _precision_for(golden, precision)
     given = theirs if isinstance(theirs, Aligned) else Aligned(dict(theirs))
@@ -119,7 +123,9 @@ class _Comparison:
         self._findings[name] = finding
 
     def _before(self, finding: Finding, judged: Judged) -> str:
-        """The earlier departure whose call a tensor comes through; the forward of its own op, for a gradient."""
+        """Returns the name of an earlier departure that a tensor is computed from, or "". For a gradient, it may be in
+        the forward of the same op.
+        """
         judged_call = call_of(judged.entry)
         for call, one in self._first.items():
             if call in judged.through and (call != judged_call or one.is_gradient != finding.is_gradient):
@@ -127,7 +133,9 @@ class _Comparison:
         return ""
 
     def _look_between(self) -> None:
-        """Tries the causes of what lies before a tensor of unknown cause; what comes through it, too, follows."""
+        """Tries the mistakes of the calls before tensors without a known cause. Later tensors that are computed from
+        such a call may follow from it.
+        """
         causing: dict[Call, str] = {}  # where a cause of the call showed
         for name, through in self._unknown.items():
             before = next((at for call, at in causing.items() if call in through), "")
@@ -143,18 +151,20 @@ def _precision_for(golden: Trace, given: str | None) -> str:
     """The arithmetic to judge by."""
     if not isinstance(golden, Trace):
         raise TypeError(
-            f"golden should be a Trace, got {type(golden).__name__}. The trace comes first, as in compare(golden, "
-            "theirs); trace(model, texts) makes one, and read_trace(file) reads one"
+            f"golden should be a Trace, got {type(golden).__name__}. The trace is the first argument, as in "
+            "compare(golden, theirs); trace(model, texts) makes one, and read_trace(file) reads one"
         )
     dtype = golden.settings.get("dtype", "float64")
     if dtype != "float64":
         raise ValueError(
-            f"the trace is in {dtype}, and what is compared with has to be in float64. Make one with dtype='float64', "
+            f"the trace is in {dtype}; a trace for a comparison should be in float64. Make one with dtype='float64', "
             "the default of trace() and of `pyroberta trace`"
         )
     for of in ("config", "optimizer"):
         if not isinstance(golden.settings.get(of), Mapping):
-            raise ValueError(f"the trace's settings have no {of!r}: expected what `trace` or `pyroberta trace` writes")
+            raise ValueError(
+                f"the settings of the trace have no {of!r}: use a trace that trace() or `pyroberta trace` made"
+            )
     precision = given or golden.settings.get("precision") or "float32"
     if precision not in PRECISIONS:
         raise ValueError(f"precision should be one of {', '.join(PRECISIONS)}, got {shown(precision)}")
@@ -162,10 +172,10 @@ def _precision_for(golden: Trace, given: str | None) -> str:
 
 
 def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
-    """Without causes that hold for all gradients or updates or for none, where most of them don't have them.
+    """Removes causes that would hold for all gradients or updates, if at most half of these have them.
 
-    The loss's factor is in all that no gradient of theirs leads to; that a sum became a mean is seen in those that have
-    several terms. What an optimizer does otherwise it does to all parameters.
+    A factor of the loss is in all gradients that were not computed from given gradients. A mean instead of a sum shows
+    in all sums of several terms. A mistake of the optimizer shows in all parameters.
     """
     gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
     of_loss = [one for one in gradients if not are_gradients(one.computed_from)]
@@ -215,7 +225,10 @@ def _with_cause(finding: Finding, named: Sequence[Explained]) -> Finding:
 def _checked(name: str, golden: Array, theirs: Any) -> Array:
     array = np.asarray(theirs)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} has the dtype {array.dtype}; numbers are expected")
+        raise ValueError(f"{name} has the dtype {array.dtype}; it should be an array of real numbers")
     if array.shape != golden.shape:
-        raise ValueError(f"{name} has the shape {array.shape}; the trace's is {golden.shape}")
+        raise ValueError(
+            f"{name} has the shape {array.shape}, and the trace's tensor has {golden.shape}: give it in this shape, or "
+            "pass align(golden, theirs), which converts layouts"
+        )
     return array

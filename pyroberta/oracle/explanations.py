@@ -1,8 +1,8 @@
-"""Which known mistake makes a difference vanish, where a tensor departs.
+"""Finds the known mistake that makes the difference of a departing tensor vanish.
 
-Each cause of the tensor's own call computes it as that mistake would. Where theirs lack what lies between, the causes
-of the calls between are tried as well (`oracle/chains.py`). What no cause makes may still tell its mistake by itself
-(`oracle/signatures.py`).
+Each cause of the tensor's own call computes the tensor with one mistake. If tensors between were not given, the causes
+of the calls between are tried too (`oracle/chains.py`). If no cause explains the difference, the difference itself may
+show the mistake (`oracle/signatures.py`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pyroberta.oracle.judge import Judge, Judged
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
 
-ENOUGH = 4.0  # times the tolerance: so near a cause has to come
-EXPLAINED = 0.999  # or so much of the difference it has to make vanish, where there are many numbers
-HARDLY = 0.95  # of the numbers that are off, so many have to be explained, each to this share
-MANY = 16  # numbers: so many that no chance makes them differ as a mistake would
-# Where rounding may have made the difference, a cause is looked for if it is so many times the rounding of the result,
-# or of the factors; and it has to explain so much of it.
+ENOUGH = 4.0  # times the tolerance: the largest difference that a cause may leave
+EXPLAINED = 0.999  # the share of the difference that a cause must explain otherwise, if there are many numbers
+HARDLY = 0.95  # the share of the differing numbers that a cause must explain, and the share of each of these
+MANY = 16  # the number of elements that can't differ in the form of a mistake by chance
+# A difference within rounding is explained only if it is this many times the rounding of the result or of the factors.
+# The third number is the share of it that a cause must then explain.
 NOTABLE, OF_FACTORS, CERTAIN = 64.0, 0.5, 0.99
-MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is underflow
+MOST_SUBNORMAL = 1e6  # times the smallest normal number: smaller differences may come from underflow
 EPSILON = r"epsilon is ([\d.e-]+)"
 
 
@@ -39,10 +39,10 @@ class Explained(NamedTuple):
     """A cause that makes a difference vanish.
 
     Attributes:
-        cause: in words.
-        left: the largest difference that stays, as a multiple of the tolerance.
-        share: of the difference that is explained; 0 where the cause was read off it.
-        call: the call between that it is of, where it is not the tensor's own.
+        cause: the cause in words.
+        left: the largest remaining difference, as a multiple of the tolerance.
+        share: the share of the difference that the cause explains, or 0 if the cause was read off the difference.
+        call: the earlier call in which the mistake is, or None for the tensor's own call.
     """
 
     cause: str
@@ -52,29 +52,31 @@ class Explained(NamedTuple):
 
 
 class Explainer:
-    """Looks for causes.
+    """Finds causes.
 
     Args:
-        judge: which judged what is explained.
-        aside: what else theirs have, by what it is (see `foreign.Aligned`).
+        judge: the judge of the tensors.
+        aside: other tensors of the implementation (see `foreign.Aligned`).
     """
 
     def __init__(self, judge: Judge, aside: Mapping[str, Array]) -> None:
         self.judge, self.golden, self.aside = judge, judge.golden, aside
 
     def of_departure(self, judged: Judged) -> list[Explained]:
-        """The causes of what rounding can't have made, the best first."""
+        """Returns the causes of a difference that is larger than rounding allows, the best first."""
         named = self._explaining(judged, self._causes(judged.name, judged.entry, judged.arguments))
         # An update with a smaller gradient looks like one with another epsilon: what lies before it comes first.
         inferred = [] if judged.entry.op == "update" else self._explaining(judged, self._inferred(judged))
         return _best(named) or _best(inferred) or self._read_off(judged)
 
     def of_rounding(self, judged: Judged, relative: float, error: float) -> list[Explained]:
-        """The causes of a difference that rounding might have made at worst, and never does so.
+        """Returns the causes of a difference that the worst case of rounding allows, but that rounding never makes in
+        practice.
 
         Args:
             judged: the tensor.
-            relative, error: the difference, as in its `Finding`.
+            relative: the difference, as in `Finding.relative`.
+            error: the difference, as in `Finding.error`.
         """
         run = self.judge.run
         notable = max(NOTABLE * run.u, OF_FACTORS * run.factor_u)
@@ -88,7 +90,9 @@ class Explainer:
         return sorted(named, key=lambda one: -one.share)
 
     def between(self, judged: Judged, chain: Chain) -> list[Explained]:
-        """The causes of the calls between what theirs gave and a tensor, the best first; else what an update tells."""
+        """Returns the causes in the calls between the given tensors and this one, the best first. If there are none, an
+        update may itself show the cause.
+        """
         if not np.isfinite(judged.theirs).all():
             return []
         named, of = [], value_of(judged.name, judged.entry)
@@ -101,7 +105,7 @@ class Explainer:
         return _best(named) or _best(inferred)
 
     def _explaining(self, judged: Judged, causes: Iterable[Cause]) -> Iterator[Explained]:
-        """Those of some causes of the tensor's own call that make the difference vanish."""
+        """Yields those causes of the tensor's own call that make the difference vanish."""
         if not np.isfinite(judged.theirs).all():
             return
         of, usual = value_of(judged.name, judged.entry), _usual(judged)
@@ -112,7 +116,7 @@ class Explainer:
                 yield Explained(cause.name, *found)
 
     def _inferred(self, judged: Judged) -> Iterator[Cause]:
-        """Mistakes whose number theirs tells."""
+        """Yields mistakes with a number that follows from the given tensor."""
         entry, theirs = judged.entry, judged.theirs
         if entry.op == "update" and entry.value == "updated":
             yield from update_causes.of_inferred_epsilon(self.golden, judged.arguments, theirs)
@@ -152,16 +156,16 @@ class Explainer:
             yield from normed_before(arguments, norm | {"epsilon": epsilon})
 
     def _of_aside(self, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
-        """Mistakes that are made with a tensor which is not the call's."""
+        """Yields mistakes in which another tensor takes the place of an argument."""
         op = PLAIN[entry.op]
         if entry.op == "cross_entropy" and "dy" not in arguments:
             if "decoder" in self.aside:
                 other = self.aside["decoder"].astype(np.float64)
-                name = "the logits' matrix is the decoder's own, not the token embedding"
+                name = "the matrix of the logits is a decoder of its own, not the token embedding"
                 yield Cause(name, lambda a: op.values_of({**a, "table": other}))
             if entry.step:
                 before = self._parameter("embeddings.token", entry.step - 1)
-                name = "the logits' matrix is the token embedding before the last update: a stale decoder"
+                name = "the matrix of the logits is the token embedding before the last update: a stale decoder"
                 yield Cause(name, lambda a: op.values_of({**a, "table": before}))
         if entry.op == "embedding" and "dy" not in arguments:
             yield from positions_counted_to(arguments, self.aside.get("columns"))
@@ -180,7 +184,7 @@ class Explainer:
         return found
 
     def _other_parameter(self, judged: Judged) -> str:
-        """That a parameter is another one of the trace; "" where it is none."""
+        """Returns which other parameter of the trace the tensor is, in words, or ""."""
         step = re.match(r"(step_\d+\.)?", judged.name)[0]  # type: ignore[index]
         for name, entry in self.golden.entries.items():
             if name.startswith(f"{step}parameters.") and name != judged.name and entry.value == "parameters":
@@ -192,7 +196,7 @@ class Explainer:
         return ""
 
     def _read_off(self, judged: Judged) -> list[Explained]:
-        """What the difference tells by itself."""
+        """Returns the cause that the difference itself shows."""
         entry, factor = judged.entry, factor_of(judged.theirs, judged.expected, judged.tolerance)
         part = judged.name.rpartition(".")[2] if entry.op == "attention" else ""
         if not entry.op and entry.value == "parameters":
@@ -213,13 +217,14 @@ class Explainer:
 
 
 def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> dict[str, list[Explained]]:
-    """The causes of each tensor, those first that as many as possible of the same op have in common.
+    """Returns the causes of each tensor, sorted: first those that the most tensors of the same op have.
 
-    Where rounding leaves several causes possible, a mistake that was made at all places is one of all.
+    Rounding may leave several causes possible for a tensor. A mistake that was made at all places is among the causes
+    of all these tensors.
 
     Args:
-        named: of each tensor, by name.
-        ops: the op of each.
+        named: tensor's name -> its causes.
+        ops: tensor's name -> its op.
     """
     counts = Counter((ops[name], one.cause) for name, some in named.items() for one in some)
     return {
@@ -229,7 +234,7 @@ def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> 
 
 
 def _joined(named: Sequence[Explained]) -> list[Explained]:
-    """The same, several epsilons as one cause: rounding can't tell which of them it is."""
+    """Joins several values of epsilon into one cause, because rounding leaves open which one it is."""
     values = {one: float(found[1]) for one in named if (found := re.fullmatch(EPSILON, one.cause))}
     if len(values) < 2:
         return list(named)
@@ -239,29 +244,31 @@ def _joined(named: Sequence[Explained]) -> list[Explained]:
 
 
 def is_of_loss(judged: Judged) -> bool:
-    """Whether a factor of the whole tensor may be the loss's: it is a gradient, of which theirs are none before it."""
+    """Returns whether a factor of the whole tensor may come from the loss. That is so for a gradient that was not
+    computed from given gradients.
+    """
     in_step = judged.name.removeprefix(f"step_{judged.entry.step}.")
     return in_step.startswith(("d.", "gradients.")) and not are_gradients(judged.used)
 
 
 def are_gradients(names: Iterable[str]) -> bool:
-    """Whether there are gradients among the tensors of theirs that something was computed from."""
+    """Returns whether some of these names of given tensors are names of gradients."""
     return any(re.match(r"(step_\d+\.)?(d|gradients)\.", name) for name in names)
 
 
 def _best(named: Iterable[Explained]) -> list[Explained]:
-    """The best first. Those that leave no more than rounding does are equally good, and refute the others."""
+    """Sorts causes, the best first. If some leave only rounding, the other causes are removed."""
     ordered = sorted(named, key=lambda one: max(1.0, one.left))
     return [one for one in ordered if one.left <= max(1.0, ordered[0].left)] if ordered else []
 
 
 def _explains(judged: Judged, value: Array, usual: Array | None) -> tuple[float, float] | None:
-    """What is left of a difference where it should be `value`, and which share is explained; None for too little.
+    """Returns the rest of the difference and the explained share if a mistake gave `value`; None if it explains little.
 
     Args:
-        judged: theirs, and what it should be.
-        value: what it would be with the mistake.
-        usual: what it is without, from the same arguments; a mistake has to change it.
+        judged: the given tensor and the expected one.
+        value: the tensor with the mistake.
+        usual: the tensor without the mistake, from the same arguments. The mistake must change it.
     """
     size = float(np.linalg.norm(judged.theirs - judged.expected))
     allowed = np.maximum(judged.tolerance, np.finfo(np.float64).tiny)

@@ -1,7 +1,8 @@
-"""The tensors of another implementation, aligned to a trace's names, layouts and shapes.
+"""Aligns the tensors of another implementation with a trace's names, layouts and shapes.
 
-`read_tensors` reads their files, `names` knows what other implementations call a tensor, and `layouts` how they lay it.
-Here it is decided which of them is meant. Nothing is decided silently: what was done to a tensor is in `Aligned.notes`.
+`read_tensors` reads their files. `names` has the names that other implementations give a tensor, and `layouts` the
+layouts. This module decides which name and layout is meant. Every decision is reported: `Aligned.notes` says what was
+done to each tensor.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from pyroberta.oracle.layouts import LEFT, RIGHT, SECOND, SLOTS, Candidate, Rows
 from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, READ, Match, Names, split_step
 from pyroberta.oracle.names import names_of as names_of
 
-# Masks of their sequences: whether they are true for padding, not for tokens.
+# The names of padding masks -> whether they are true at padding. The others are true at tokens.
 MASKS = {"attention_mask": False, "padding_mask": False, "encoder_padding_mask": True}
-# What Hugging Face adds to a position embedding, which is in it in the trace; the later one counts. The trace's update
-# changes the position embedding alone, so that what was before the update is added afterwards too.
+# Hugging Face's token type embedding, and the tensor of the trace that contains it; a later entry has priority. The
+# trace's update changes only the position embedding, so the row from before the update is also added after it.
 TOKEN_TYPES = (
     ("embeddings.of_token_types", "embeddings.of_positions"),
     ("parameters.embeddings.token_type", "parameters.embeddings.position"),
@@ -37,28 +38,29 @@ TOKEN_TYPES = (
     ("parameters.embeddings.token_type", "updated.embeddings.position"),
 )
 POSITION, TOKEN, TOKEN_TYPE = (f"parameters.embeddings.{of}" for of in ("position", "token", "token_type"))
-MANY = 16  # numbers other than 0 that are bfloat16's, by which a tensor is known to have been kept in bfloat16
-ENOUGH = 3  # matrices that tell how all lie
+MANY = 16  # the number of nonzero bfloat16 numbers from which a tensor counts as stored in bfloat16
+ENOUGH = 3  # the number of oblong kernels from which the layout of all kernels is decided
 IN_HEADS = r"(attention\.(query|key|value)\.output|attention\.(context|q|k|v))$"
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Another implementation's tensors in a trace's terms.
+    """Another implementation's tensors in a trace's names, layouts and shapes.
 
     Attributes:
-        theirs: the trace's name -> their numbers in the trace's shape, in the order of the trace.
-        notes: the trace's name -> what was done to the tensor, and what else it might have been.
+        theirs: the trace's name -> their array in the trace's shape, in the order of the trace.
+        notes: the trace's name -> what was done to the tensor, and what other layouts were possible.
         names: the trace's name -> their name.
-        unknown: their names that nothing of the trace has.
-        absent: names that were declared, of tensors that theirs lack.
-        lost: the trace's name -> how far each number may be off, where it is the sum of two that theirs had rounded.
-        partial: the trace's name -> (N,) bool, the rows that theirs have, where they have some alone; the others are
-            NaN in `theirs`.
-        aside: what nothing of the trace is, and the comparison may try: `decoder` (V, C), the head's matrix, where
-            it differs from the token embedding that it should be; `token_type` (C,), the row of the first token type;
-            `columns` (), S of their padded arrays, where their mask or ids tell it.
-        remarks: what was left out, and why, in sentences.
+        unknown: their names that belong to no tensor of the trace.
+        absent: declared names that none of their tensors has.
+        lost: the trace's name -> the largest error of each number, in the trace's shape. It exists for a sum of two
+            tensors that were already rounded.
+        partial: the trace's name -> (N,) bool, the rows that were given, if only some were. The other rows are NaN in
+            `theirs`.
+        aside: tensors that are not in the trace, which the comparison may use. `decoder` (V, C) is the head's matrix,
+            if it differs from the token embedding. `token_type` (C,) is the row of the first token type. `columns` ()
+            is S of the padded arrays, if their mask or ids show it.
+        remarks: sentences about tensors that were left out, with the reason.
     """
 
     theirs: dict[str, Array] = field(default_factory=dict)
@@ -73,24 +75,24 @@ class Aligned:
 
 
 def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] | None = None) -> Aligned:
-    """Another implementation's tensors under a trace's names, in its layouts and shapes.
+    """Returns another implementation's tensors under a trace's names, in its layouts and shapes.
 
-    What fits no layout is left out, and so is the inner one of two modules' results that should be the same and differ:
-    `remarks` has it.
+    A tensor that fits no layout is left out, with a remark. If the results of two nested modules should be equal and
+    differ, the inner one is left out, with a remark.
 
     Args:
-        golden: the trace, of one batch.
-        tensors: theirs, by the trace's names, or by those of Hugging Face, fairseq or Keras (see `names_of`). An
-            `attention_mask` among them tells where padding is, and so do `input_ids`.
-        names: their name -> the trace's, for tensors whose names are neither. It holds for the tensor's gradient,
-            `THEIRS.grad`, and a parameter's `clipped.THEIRS`, `updated.THEIRS`, `exp_avg.THEIRS` and
-            `exp_avg_sq.THEIRS`, too. Queries, keys and values in one tensor are declared with `qkv` in the place of
-            `query`.
+        golden: the trace of one batch.
+        tensors: arrays of numbers by the trace's names, or by those of Hugging Face, fairseq or Keras (see `names_of`).
+            An `attention_mask` among them shows where padding is; without one, `input_ids` do.
+        names: their name -> the trace's name, for other names. An entry also covers the gradient `THEIRS.grad`, and for
+            a parameter `clipped.THEIRS`, `updated.THEIRS`, `exp_avg.THEIRS` and `exp_avg_sq.THEIRS`. For queries, keys
+            and values in one tensor, write `qkv` instead of `query` in the trace's name.
 
     Raises:
-        ValueError: where the shape of a declared tensor, or of all that have a name, can't be the trace's in any
-            layout, two of theirs are the same tensor and differ, the mask is another batch's, or none of the declared
-            names is there.
+        TypeError: if an argument has another type, or a name is not a text.
+        ValueError: if a declared tensor fits no layout, if no tensor with a known name fits one, if two tensors should
+            be equal and differ, if the mask belongs to another batch, or if none of the declared names is among the
+            tensors.
 
     >>> from pyroberta.oracle.golden import Entry
     >>> golden = Trace()
@@ -116,7 +118,7 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
 
 
 class _Kept(Mapping[str, Array]):
-    """A trace, of which the array that was asked for last is kept: it may lie in a file."""
+    """A trace that keeps the array that was read last, because arrays may be in a file."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.name, self.array = trace, "", np.zeros(0)
@@ -140,11 +142,11 @@ _T = TypeVar("_T")
 
 
 class _Misfit(ValueError):
-    """A tensor that is not what its name says.
+    """A tensor that does not fit its name.
 
     Args:
-        message: what is wrong.
-        key: the same for tensors of which the same is wrong.
+        message: the error in words.
+        key: equal keys mean that the same is wrong with several tensors.
     """
 
     def __init__(self, message: str, *key: object) -> None:
@@ -153,7 +155,7 @@ class _Misfit(ValueError):
 
 
 class _Piece(NamedTuple):
-    """A tensor of theirs, or a part of it, that is one of the trace, or a list of them: (match, targets, x, notes)."""
+    """A given tensor, or a part of it, that is one tensor of the trace or a list of them (`targets`)."""
 
     match: Match
     targets: list[str]
@@ -162,7 +164,7 @@ class _Piece(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """How a tensor of theirs may lie: a candidate without its arrays, and its distance from the trace's."""
+    """A possible layout of a given tensor: a candidate without its arrays, and its distance from the trace."""
 
     is_second: bool
     way: tuple[int, str] | None
@@ -171,7 +173,7 @@ class _Way(NamedTuple):
 
 @dataclass(frozen=True)
 class _Lies:
-    """Whether something lies in a way."""
+    """A predicate: whether a candidate has these columns and this side of padding."""
 
     columns: int
     side: str
@@ -249,11 +251,11 @@ class _Aligner:
         """Their name -> what it is, in the implementation of which most names are."""
         for name in [*self.tensors, *self.declared, *self.declared.values()]:
             if not isinstance(name, str):
-                raise TypeError(f"names should be texts, got {name!r:.80}")
+                raise TypeError(f"the names of tensors should be texts, got {name!r:.80}")
         if self.declared and not any(name in self.tensors for name in self.declared):
             raise ValueError(
-                f"the names given are of {few(map(shown, self.declared))}, and their tensors have none of them; those "
-                f"are {few(map(shown, self.tensors))}"
+                f"names declares {few(map(shown, self.declared))}, and no tensor has such a name; the tensors are "
+                f"{few(map(shown, self.tensors))}: give their names as they are there"
             )
         found: dict[str, list[Match]] = {}
         for theirs in self.tensors:
@@ -282,8 +284,8 @@ class _Aligner:
     def _declared(self, theirs: str, name: str) -> Match:
         if not self._targets(name):
             near = [one for one in self.entries if one.endswith(f".{name}") or one.startswith(f"{name}.")]
-            hint = f"; it has {few(near)}" if near else ""
-            raise ValueError(f"{shown(theirs)} is declared as {shown(name)}, which the trace lacks{hint}")
+            hint = f"similar names of the trace are {few(near)}" if near else "print(*golden) lists the trace's names"
+            raise ValueError(f"{shown(theirs)} is declared as {shown(name)}, which is not in the trace; {hint}")
         known = next((match for match in self.reader.read(theirs) if match.name == name), None)
         turned = True if re.search(r"[._]weight(\.grad)?$", theirs) and name.endswith(".kernel") else None
         return known or Match(name, "", turned)
@@ -321,13 +323,12 @@ class _Aligner:
             given = np.asarray(self.tensors[mask])
             if given.ndim != 2:
                 raise ValueError(
-                    f"{shown(mask)} should be (B, S), one where there is a token; its shape is {given.shape}"
+                    f"the padding mask {shown(mask)} should have two axes, (B, S), with 1 for each token; its shape is "
+                    f"{given.shape}"
                 )
             given = (given == 0) if MASKS[_last(mask)] else (given != 0)
             if others := [name for name in masks if name != mask]:
-                self.remarks.append(
-                    f"{shown(mask)} is taken for the mask of padding. Left out: {few(map(shown, others))}"
-                )
+                self.remarks.append(f"{shown(mask)} is used as the padding mask. Left out: {few(map(shown, others))}")
         ids = next((name for name, match in matches.items() if match.name == "batch.ids"), None)
         both = None
         if ids is not None and mask is None:
@@ -391,23 +392,25 @@ class _Aligner:
         for K, is_in_slots in self.is_in_slots.items():
             if kept := _both(candidates, _Lies(K, SLOTS), wanted=is_in_slots):
                 candidates = kept
-                doubts.append(f"as {'rows of the sequences' if is_in_slots else 'slots of target rows'}")
+                doubts.append(f"as {'rows of the sequences' if is_in_slots else 'mask slots of target rows'}")
         for S, side in self.side.items():
             other = RIGHT if side == LEFT else LEFT
             if any(one.way == (S, side) for one in candidates):
                 kept = [one for one in candidates if one.way != (S, other)]
                 doubts += [f"with the padding {other}"] * (len(kept) < len(candidates))
                 candidates = kept
-        return candidates, [f"it fits too {one}, further from the trace in all alike" for one in doubts]
+        return candidates, [
+            f"it also fits {one}, but then tensors of this kind are further from the trace" for one in doubts
+        ]
 
     def _pieces(self, theirs: str, match: Match) -> list[_Piece]:
         """What a tensor of theirs has of the trace: itself, or queries, keys and values."""
         targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
         if x.dtype.kind not in "biuf":
-            raise _Misfit(f"{shown(theirs)} is an array of {x.dtype}, expected numbers", x.dtype)
+            raise _Misfit(f"{shown(theirs)} has the dtype {x.dtype}; it should be an array of real numbers", x.dtype)
         if match.name in self.extra:
             added = x.astype(np.float64) + self._types_of(match.name, x)
-            return [_Piece(match, targets, added, ["that of the token type added"])]
+            return [_Piece(match, targets, added, ["the token type's row added"])]
         if ".attention.qkv." not in match.name:
             return [_Piece(match, targets, x, [])]
         is_parameter = _kind(match.name) in OF_PARAMETERS
@@ -418,7 +421,7 @@ class _Aligner:
         if not parts:
             raise self._misfit(theirs, x, targets)
         return [
-            _Piece(Match(target, "", turned), [target], part, ["split from q k v in thirds"])
+            _Piece(Match(target, "", turned), [target], part, ["a third of queries, keys and values in one"])
             for target, part in zip(targets, parts, strict=True)
         ]
 
@@ -449,11 +452,14 @@ class _Aligner:
         shape = self.golden[targets[0]].shape
         if usual is not None and x.ndim == 2 and len(shape) == 2:
             if shape == shape[::-1] and match.turned == usual:
-                doubts.append(f"a square, which lies as {FORMATS[match.format]}'s do")
+                doubts.append(f"a square kernel, read in the layout of {FORMATS[match.format]}")
             elif shape == shape[::-1]:
-                doubts.append(f"a square, which lies as their others do, and not as {FORMATS[match.format]}'s")
+                doubts.append(
+                    "a square kernel, read in the layout of their other kernels, not in that of "
+                    f"{FORMATS[match.format]}"
+                )
             elif ("transposed" in chosen.notes) != usual:
-                doubts.append(f"{FORMATS[match.format]}'s lie the other way round")
+                doubts.append(f"the layout is the transpose of {FORMATS[match.format]}'s")
         note = "; ".join([*notes, *chosen.notes, *doubts, *self._meanings(match)]) or "as it is"
         for name, array in chosen.arrays.items():
             claims = self.claims.setdefault(name, [])
@@ -491,8 +497,8 @@ class _Aligner:
         chosen, others = candidates[best], [one for i, one in enumerate(candidates) if i != best]
         alternatives = " or ".join(", ".join(one.notes) or "as it is" for one in others)
         if min(distances[:best] + distances[best + 1 :]) == distances[best]:
-            return chosen, [f"it fits as well: {alternatives}"]
-        return chosen, [f"it fits too, and is further from the trace: {alternatives}"]
+            return chosen, [f"it fits equally well: {alternatives}"]
+        return chosen, [f"it also fits, further from the trace: {alternatives}"]
 
     def _distance(self, candidate: Candidate) -> float:
         difference = 0.0
@@ -509,7 +515,10 @@ class _Aligner:
         if types.ndim == 2 and not name.endswith("of_positions"):
             types = types[:1].reshape(-1)
         if x.ndim == 0 or types.dtype.kind not in "biuf" or types.shape not in (x.shape, x.shape[-1:]):
-            message = f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}"
+            message = (
+                f"{shown(self.extra[name])} has shape {types.shape}, which can't be added to a position embedding of "
+                f"shape {x.shape}"
+            )
             raise _Misfit(message, types.shape, x.shape)
         return types
 
@@ -519,18 +528,25 @@ class _Aligner:
             return
         step, kind, rest = re.match(r"(step_\d+\.)?(.*?)\.(.*)", match.name).groups("")  # type: ignore[union-attr]
         if kind == "gradients" and (entry := self.entries.get(f"{step}clipped.{rest}")) and any(entry.others.values()):
-            yield f"taken for the gradient before clipping; that after it is {step}clipped.{rest}"
+            yield f"read as the gradient before clipping; its name after clipping is {step}clipped.{rest}"
         if kind == "parameters" and f"{step}updated.{rest}" in self.golden:
-            yield "taken for the parameter before the update"
+            yield "read as the parameter before the update"
 
     def _misfit(self, theirs: str, x: Array, targets: Sequence[str]) -> _Misfit:
         shapes = ", ".join(str(self.golden[name].shape) for name in targets[:3])
-        batch = f"; its batch has N {self.rows.N}, B {self.rows.B}, M {len(self.rows.target_rows)}" if self.rows else ""
+        batch = (
+            f"; its batch has N={self.rows.N} rows, B={self.rows.B} sequences and M={len(self.rows.target_rows)} "
+            "target rows"
+            if self.rows
+            else ""
+        )
         turned = targets and x.ndim == 2 and x.T.shape == self.golden[targets[0]].shape
         return _Misfit(
-            f"{shown(theirs)} has shape {x.shape}, and no known layout leads from there to {few(targets)}, "
+            f"{shown(theirs)} has shape {x.shape}, and no known layout converts it to {few(targets)}, which has "
             f"{shapes} in the trace{batch}. "
-            + ("Turn it around" if turned else "Is it of the same model and batch? Else give it in the trace's shape"),
+            + (
+                "Transpose it" if turned else "Is it from the same model and batch? If so, give it in the trace's shape"
+            ),
             x.shape,
             self.golden[targets[0]].shape if targets else (),
         )
@@ -549,9 +565,9 @@ class _Aligner:
             first, *others = claims
             if others:
                 other = others[0].names[0]
-                hint = "" if other in self.declared else ", or declare the other in the names"
+                hint = "" if other in self.declared else ", or declare in names what the other one is"
                 raise ValueError(
-                    f"{shown(first.names[0])} and {shown(other)} should both be {name}, and differ. Leave one out{hint}"
+                    f"{shown(first.names[0])} and {shown(other)} should both be {name}, but differ. Leave one out{hint}"
                 )
             found.theirs[name], found.names[name] = first.array, first.names[0]
             same = (f"{shown(one)} is the same" for one in first.names[1:])
@@ -566,7 +582,7 @@ class _Aligner:
             return claims, []
         kept = [claim for claim in claims if any(map(self._is_declared, claim.names))] or claims
         others = [name for claim in claims if claim not in kept for name in claim.names]
-        return kept, [f"{shown(name)} is something else, and left out" for name in others]
+        return kept, [f"{shown(name)} is left out, because the declared tensor is used" for name in others]
 
     def _is_declared(self, theirs: str) -> bool:
         return theirs in self.declared or self._of_declared(theirs) is not None
@@ -581,8 +597,8 @@ class _Aligner:
             return claims
         decoder, embedding = others[0].names[0], embedding_claims[0].names[0]
         found.remarks.append(
-            f"{decoder} and {embedding} should be the same, and differ: the head's matrix isn't the token embedding. "
-            "The latter counts"
+            f"{decoder} and {embedding} should be equal, but differ: the head's matrix is not the token embedding.  "
+            "The second is used"
         )
         if name == TOKEN:
             found.aside["decoder"] = others[0].array

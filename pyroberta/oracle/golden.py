@@ -1,10 +1,10 @@
-"""What a trace is kept in: tensors by name in the order in which they arose, and what is known of each.
+"""The format of a trace: tensors by name, in the order of the computation, and an entry about each.
 
-    name.safetensors    the tensors; in the metadata, as JSON under `pyroberta_trace`, the format's version, the run's
-                        settings and, for each tensor, its op, place, value, formula, page and inputs, and as `names`
-                        what it is called in Hugging Face's, Keras's and fairseq's implementations, where it has a name
+    name.safetensors    the tensors. The metadata has JSON under `pyroberta_trace`: the version of the format, the
+                        settings of the run, and for each tensor its op, place, value, formula, page and inputs. `names`
+                        are its names in the implementations of Hugging Face, Keras and fairseq, if it has any
 
-Any reader of safetensors reads the file; docs/oracle.md describes it.
+Any reader of safetensors can read the file. docs/oracle.md describes it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pyroberta.oracle.names import names_of
 from pyroberta.oracle.plain import PLAIN
 
 KEY, VERSION = "pyroberta_trace", 1
-OPS = (*PLAIN, "add", "sum", "share", "clip_scale", "clip", "update", "argmax", "")  # "" is what no op makes
+OPS = (*PLAIN, "add", "sum", "share", "clip_scale", "clip", "update", "argmax", "")  # "": no op computes the tensor
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a tensor beside its numbers.
+    """The description of a tensor.
 
     Attributes:
-        op: the op that it arises in; "" for what a whole update gives.
-        place: where in the model.
-        value: which of the op's values it is, or the gradient of which.
-        formula: of the value, or what it is.
-        page: of the documentation, relative to docs/; behind a # the heading, where it is one part of the page.
-        inputs: argument of the op -> the name of the tensor or parameter that it was called with, where it has one.
-        others: argument of the op -> its value, where that is a number.
+        op: the op that computes it, or "" if it is an input of the update.
+        place: its place in the model.
+        value: the op's value that it is. A gradient has the name of the value or argument that it is the gradient of.
+        formula: the formula of the value, or its meaning in words.
+        page: the page of the documentation, relative to docs/, with the heading after #.
+        inputs: argument of the op -> the name of the tensor that was passed, if it has one.
+        others: argument of the op -> its value, if that is a number.
         step: the number of the update, from 0.
     """
 
@@ -56,23 +56,23 @@ class Entry:
 
 
 class Sink(Protocol):
-    """What takes the tensors of a trace as they arise."""
+    """An object that takes the tensors of a trace in the order of the computation."""
 
     settings: dict[str, Any]
 
     def add(self, name: str, array: Any, entry: Entry) -> None:
-        """Takes a tensor, which may change afterwards."""
+        """Takes a tensor. The array may change after the call."""
 
     def __getitem__(self, name: str) -> Array:
-        """A tensor that it took, as it was then."""
+        """Returns a tensor as it was when it was taken."""
 
 
 class Trace(Mapping[str, Array]):
-    """A trace in memory; read-only arrays by name.
+    """A trace in memory: a mapping from names to read-only arrays.
 
     Attributes:
-        entries: what is known of each tensor.
-        settings: the config, the dtype and so on.
+        entries: the description of each tensor.
+        settings: the config, dtype, precision, loss, optimizer and so on.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Trace(Mapping[str, Array]):
         self._arrays: dict[str, Any] = {}  # an array, or what reads it
 
     def add(self, name: str, array: Any, entry: Entry) -> None:
-        """Keeps a copy of an array."""
+        """Adds a copy of an array."""
         kept = np.array(array)
         kept.flags.writeable = False
         self._arrays[name], self.entries[name] = kept, entry
@@ -97,7 +97,11 @@ class Trace(Mapping[str, Array]):
         return len(self._arrays)
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Writes the file that `read_trace` reads."""
+        """Writes the file that `read_trace` reads.
+
+        Raises:
+            OSError: if the file can't be written.
+        """
         with TraceFile(file) as sink:
             sink.settings = self.settings
             for name in self:
@@ -105,10 +109,10 @@ class Trace(Mapping[str, Array]):
 
 
 class TraceFile:
-    """A trace that goes into a file as it arises, so that it takes no memory. A `with` block ends it.
+    """A trace that is written to a file during the computation, so that it needs no memory. Use it in a `with` block.
 
     Args:
-        file: made or replaced when the block ends; `~` is expanded.
+        file: the file, which is created or replaced at the end of the block. `~` is expanded.
     """
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
@@ -118,7 +122,7 @@ class TraceFile:
 
     @property
     def count(self) -> int:
-        """The number of tensors so far."""
+        """The number of tensors written so far."""
         return len(self._entries)
 
     def __enter__(self) -> TraceFile:
@@ -131,7 +135,7 @@ class TraceFile:
         self._entries[name] = {key: value for key, value in asdict(entry).items() if value}
 
     def __getitem__(self, name: str) -> Array:
-        """A tensor that was written before, read again."""
+        """Returns a tensor that was written before. It is read from the file."""
         return self._tensors.array(name)
 
     def __exit__(self, *error: Any) -> None:
@@ -146,11 +150,11 @@ class TraceFile:
 
 
 def read_trace(file: str | os.PathLike[str]) -> Trace:
-    """The trace in a file; each tensor is read when it is asked for.
+    """Returns the trace in a file. A tensor is read when it is accessed.
 
     Raises:
-        FileNotFoundError: where there is no file.
-        ValueError: where it is damaged, or no trace.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, is not a trace, or has a trace that is inconsistent.
 
     >>> import tempfile
     >>> trace = Trace()
@@ -164,11 +168,11 @@ def read_trace(file: str | os.PathLike[str]) -> Trace:
     check_file(path)
     tensors, remarks = read_with_metadata(path, MOST_ENTRIES)
     if KEY not in remarks:
-        raise ValueError(f"{path} is no trace: its metadata has no {KEY!r}. `pyroberta trace` makes one")
+        raise ValueError(f"{path} is not a trace: its metadata has no {KEY!r}. `pyroberta trace` writes a trace")
     try:
         rest = parse_json(remarks[KEY].encode(), KEY)
         if rest["version"] != VERSION:
-            raise ValueError(f"its version is {shown(rest['version'])}, and this one reads version {VERSION}")
+            raise ValueError(f"its version is {shown(rest['version'])}, and this package reads version {VERSION}")
         trace, known = Trace(), {one.name for one in fields(Entry)}
         trace.settings = dict(rest["settings"])
         for name, entry in rest["tensors"].items():
@@ -176,20 +180,24 @@ def read_trace(file: str | os.PathLike[str]) -> Trace:
             _check(name, read, trace.entries)
             trace._arrays[name], trace.entries[name] = tensors[name].array, read
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no sound trace: {clipped(str(error) or repr(error))}") from None
+        raise ValueError(
+            f"{path} is not a valid trace: {clipped(str(error) or repr(error))}. Trace the model again"
+        ) from None
     return trace
 
 
 def _check(name: str, entry: Entry, before: Mapping[str, Entry]) -> None:
-    """Raises ValueError for an entry that `compare` could not follow."""
+    """Raises ValueError if `compare` could not use an entry."""
     texts = {of: getattr(entry, of) for of in ("op", "place", "value", "formula", "page")}
     wrong = next((of for of, text in texts.items() if not isinstance(text, str)), None)
     if wrong:
         raise ValueError(f"the {wrong} of {shown(name)} should be a text, got {shown(texts[wrong])}")
     if entry.op not in OPS:
-        raise ValueError(f"the op of {shown(name)} is {shown(entry.op)}, which is none of {', '.join(OPS)}")
+        raise ValueError(
+            f"the op of {shown(name)} is {shown(entry.op)}; it should be one of {', '.join(filter(None, OPS))} or empty"
+        )
     if not isinstance(entry.inputs, dict) or not isinstance(entry.others, dict):
-        raise ValueError(f"inputs and others of {shown(name)} should be objects")
+        raise ValueError(f"inputs and others of {shown(name)} should be JSON objects")
     wrong = next((of for of, value in entry.others.items() if not _is_number(value)), None)
     if wrong is not None:
         raise ValueError(f"{shown(wrong)} of {shown(name)} should be a number, got {shown(entry.others[wrong])}")
@@ -197,7 +205,7 @@ def _check(name: str, entry: Entry, before: Mapping[str, Entry]) -> None:
         raise ValueError(f"the step of {shown(name)} should be a whole number from 0, got {shown(entry.step)}")
     absent = next((one for one in entry.inputs.values() if not isinstance(one, str) or one not in before), None)
     if absent is not None:
-        raise ValueError(f"{shown(name)} is made from {shown(absent)}, which is not before it in the file")
+        raise ValueError(f"{shown(name)} has the input {shown(absent)}, which is not an earlier tensor of the trace")
 
 
 def _is_number(value: Any) -> bool:

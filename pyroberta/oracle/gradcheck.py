@@ -1,4 +1,4 @@
-"""Any forward and backward pair held to the definition of the derivative."""
+"""Compares any pair of a forward and a backward with the definition of the derivative."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from numpy import ndarray as Array
 
 from pyroberta.oracle import wrong_gradients
 
-STEPS = [2.0**-i for i in range(2, 14)]  # from a quarter of the input's size down to a ten-thousandth
-FINE_STEPS = [2.0**-i for i in range(14, 26)]  # where forward is too far from a line, or undefined, that far away
-FEW_STEPS = [2.0**-i for i in range(5, 10)]  # for one number of many
+STEPS = [2.0**-i for i in range(2, 14)]  # from a quarter of the input's size to a ten-thousandth of it
+FINE_STEPS = [2.0**-i for i in range(14, 26)]  # for a forward that is undefined or far from linear at larger steps
+FEW_STEPS = [2.0**-i for i in range(5, 10)]  # for a gradient that is measured number by number
 EPS = 2.0**-52  # float64's
 COMPLEX_STEP = 2.0**-60  # its square is less than float64's eps of the derivative
-MOST_FORGIVEN = 1e-7  # of the derivative: uncertainty of its measurement that is not held against backward
-RESOLUTION = 1e-6  # a derivative smaller than this part of y is compared at that size: below lies y's own rounding
-ROUNDING = 2.0**-40  # of a derivative, beside what differences leave open: 4096 times float64's eps
-# The root of float64's eps. Rounding takes some thousand eps from a right gradient at most, if forward is stable; what
-# is left is a mistake. Half of the digits are a wide berth to both.
+MOST_FORGIVEN = 1e-7  # times the derivative: the largest uncertainty of a measurement that is subtracted from the error
+RESOLUTION = 1e-6  # times y: the scale of the error is at least this, because a smaller derivative is lost in rounding
+ROUNDING = 2.0**-40  # times the derivative: 4096 times float64's eps, added to the uncertainty of the differences
+# The largest error of a right gradient: the root of float64's eps. Rounding changes a right gradient by at most some
+# thousand eps, if forward is stable. A mistake changes it by far more. The tolerance lies between the two.
 TOLERANCE = 2.0**-26
-SAME = 1e-10  # of y: two calls differ by no more, whatever the order of a sum that threads share
-MOST_CALLS = 8000  # of forward, for the whole gradient of an argument that is wrong
-MOST_NUMBERS = 1 << 22  # of the derivative of all of y by all of an argument
-DIRECTIONS = 4  # where there are more: random ones in which a factor is looked for
+SAME = 1e-10  # times y: the largest difference of two calls, which may add up numbers in another order
+MOST_CALLS = 8000  # the most calls of forward that measure the whole gradient of one argument
+MOST_NUMBERS = 1 << 22  # the most numbers of the derivative of all of y by one argument
+DIRECTIONS = 4  # the number of random directions in which a factor is measured, for a larger argument
 
 
 @dataclass(frozen=True)
 class CheckedGradient:
-    """What `check_backward` found of one argument's gradient.
+    """What `check_backward` found about the gradient of one argument.
 
     Attributes:
-        number: of the argument, from 0.
-        name: of the argument, "" if none was given.
-        shape: of the argument.
-        error: |⟨u, J v⟩ - ⟨Jᵀu, v⟩| of the random pair, as a part of ‖J v‖; NaN where anything was not finite.
-        by_complex_step: whether J v was measured by a complex step; by differences otherwise.
-        distance: how far the whole gradient is from the true one, as a part of its size; None where it was not
-            measured, because the argument is right or too large.
-        looks: what is wrong with it, in words; "" where it is right, or nothing can be said.
+        number: the number of the argument, from 0.
+        name: the name of the argument, or "" if none was given.
+        shape: the shape of the argument.
+        error: |⟨u, J v⟩ - ⟨Jᵀu, v⟩| for the random pair u, v, divided by ‖J v‖. It is NaN if a number was not finite.
+        by_complex_step: whether J v was measured by a complex step. Otherwise it was measured by differences.
+        distance: the norm of the difference from the true gradient, divided by the norm of the true gradient. It is
+            None if the argument is right or too large for the measurement.
+        looks: the mistake in words, or "" if the gradient is right or no mistake is recognized.
     """
 
     number: int
@@ -63,38 +63,38 @@ class CheckedGradient:
         if self.is_right:
             return f"the gradient of argument {self.number} {name} is right, to {self.error:.1e}"
         size = "" if self.distance is None or math.isnan(self.distance) else f" by {self.distance:.3g} of its size"
-        looks = f": {self.looks}" if self.looks else f", by a random test's error of {self.error:.3g}"
+        looks = f": {self.looks}" if self.looks else f": the random test has the error {self.error:.3g}"
         return f"the gradient of argument {self.number} {name} is wrong{size}{looks}"
 
 
 @dataclass(frozen=True)
 class CheckedBackward:
-    """What `check_backward` found; true in a condition where the backward is right.
+    """The result of `check_backward`. It is true if the backward is right.
 
     Attributes:
-        gradients: of each argument, in their order.
+        gradients: a `CheckedGradient` for each argument, in their order.
     """
 
     gradients: tuple[CheckedGradient, ...]
 
     @property
     def error(self) -> float:
-        """The worst error of an argument; NaN, which fails every `<=`, if anything was not finite."""
+        """The largest error of an argument. It is NaN if a number was not finite, and NaN is not `<=` any number."""
         return float(np.max([0.0, *(one.error for one in self.gradients)]))  # Python's own max would drop a NaN
 
     @property
     def errors(self) -> dict[int | str, float]:
-        """The error of each argument by its name, or by its number if it has none."""
+        """The error of each argument, by its name, or by its number if it has no name."""
         return {one.name or one.number: one.error for one in self.gradients}
 
     @property
     def wrong(self) -> tuple[CheckedGradient, ...]:
-        """The wrong ones."""
+        """The gradients that are wrong."""
         return tuple(one for one in self.gradients if not one.is_right)
 
     @property
     def is_right(self) -> bool:
-        """Whether each argument's gradient is."""
+        """Whether the gradient of each argument is right."""
         return not self.wrong
 
     def __bool__(self) -> bool:
@@ -114,44 +114,46 @@ def check_backward(
     *,
     names: Sequence[str] | None = None,
 ) -> CheckedBackward:
-    """Whether a hand-written backward is the derivative of its forward, and what is wrong where it is not.
+    """Checks that a hand-written backward is the derivative of its forward, and names the mistake if it is not.
 
-    `backward(u, cache)` claims to give Jᵀu, where J is the derivative of forward. J v is measured instead, without
-    looking at backward: J v = d/dt forward(x + t·v) at t = 0. The inner products ⟨Jᵀu, v⟩ and ⟨u, J v⟩ are equal for
-    every u and v if and only if the claim holds, so one random pair tests all of J at the cost of a few evaluations. u
-    is random because a plain one, such as all ones, can lie where a wrong backward looks right: layer norm's dx is 0
-    there.
+    `backward(u, cache)` should return Jᵀu, where J is the derivative of forward. The check measures J v without
+    backward: J v = d/dt forward(x + t·v) at t = 0. The inner products ⟨Jᵀu, v⟩ and ⟨u, J v⟩ are equal for every u and v
+    if and only if backward is right. So one random pair u, v tests all of J with a few evaluations. u is random because
+    a special u, such as all ones, may hide a mistake: the dx of layer norm is 0 for it.
 
-    Each argument is moved alone, in a random direction v of the argument's own size, so that no gradient hides behind a
-    larger one. The error is relative to ‖J v‖, the usual size of ⟨u, J v⟩.
+    Each argument is moved alone, in a random direction v of the argument's size. So a large gradient can't hide a small
+    one. The error is relative to ‖J v‖, the usual size of ⟨u, J v⟩.
 
-    J v is measured by central differences, and by a complex step, Im forward(x + i·h·v) / h, which subtracts nothing
-    and so is exact to rounding. The complex step counts where forward takes complex numbers, gives such, and agrees
-    with the differences as far as these go. An `abs`, a conjugate or a cast inside makes them disagree, and then the
-    differences count.
+    J v is measured in two ways. Central differences are one. The other is a complex step, Im forward(x + i·h·v) / h,
+    which is exact up to rounding because it subtracts nothing. The result of the complex step is used if forward
+    accepts complex numbers, returns complex numbers, and agrees with the differences up to their accuracy. An `abs`, a
+    conjugate or a cast in forward makes the two disagree. Then the differences are used.
 
-    Where an argument's gradient is wrong, the true one is measured number by number, unless it is too large for that
-    (8000 calls of forward), and both are compared: is it zero, transposed, a multiple, another argument's?
+    If the gradient of an argument is wrong, the true gradient is measured number by number, unless that takes more than
+    8000 calls of forward. Then the two are compared, to find out whether the gradient is zero, transposed, a multiple,
+    or that of another argument.
 
     Args:
-        forward: the arguments -> (y, cache).
-        backward: (dy, cache) -> one gradient for each argument, in their order; an array alone for a single argument.
-            What is not to be differentiated is left to a closure.
+        forward: a function from the arguments to (y, cache), where y is a float64 array.
+        backward: a function from (dy, cache) to one gradient for each argument, in their order. A single argument may
+            have one array instead of a list. An input without a gradient must be passed through a closure.
         args: float64 arrays. They are not changed.
-        rng: of u and of the directions; a seed or a generator.
-        names: of the arguments, for the result.
+        rng: the seed, or the generator, of u and of the directions.
+        names: the names of the arguments in the result.
 
     Returns:
-        The errors, and what a wrong gradient looks like. An error is about 1e-12 or less for a smooth and right op.
+        A `CheckedBackward` with the errors, and with the mistakes of wrong gradients. The error of a right and smooth
+        op is about 1e-12 or less.
 
     Raises:
-        TypeError: if an argument is no array, or forward gives no pair of an array and a cache.
-        ValueError: if an argument or y is not float64, the gradients differ from the arguments in number, shape or
-            dtype, or forward gives another y from call to call.
+        TypeError: if an argument is not an array, or forward does not return a pair of an array and a cache.
+        ValueError: if an argument or y is not float64, if the gradients differ from the arguments in number, shape or
+            dtype, or if two calls of forward return different y.
 
-    The idea is that of HIPS autograd's `check_grads` and of JAX's `check_vjp`; the differences are Ridders's
-    ("Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4, 1982); the complex step is
-    Squire and Trapp's ("Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998).
+    The method is that of HIPS autograd's `check_grads` and of JAX's `check_vjp`. The differences are Ridders's
+    ("Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4, 1982). The complex step is
+    that of Squire and Trapp ("Using complex variables to estimate derivatives of real functions", SIAM Review 40,
+    1998).
 
     >>> def square_forward(x):
     ...     return x * x, x
@@ -168,8 +170,8 @@ def check_backward(
     y, cache = _called(forward, args)
     if not _is_same(before, y):
         raise ValueError(
-            "forward gave another y for the same arguments. If it draws numbers, as dropout does, draw them before and "
-            "give the same ones to each call"
+            "forward returned another y for the same arguments. If it draws random numbers, as dropout does, draw them "
+            "once before the check and use the same numbers in each call"
         )
     u = np.asarray(rng.standard_normal(y.shape))
     gradients = _gradients(backward(u.copy(), cache))  # which may work on its dy in place
@@ -204,18 +206,18 @@ def check_backward(
 def _checked_names(args: Any, names: Sequence[str] | None) -> Sequence[str]:
     if not isinstance(args, Sequence):
         raise TypeError(
-            "args should be a list of arrays, such as [x], as in check_backward(forward, backward, [x]); got a "
+            "args should be a list of arrays, as in check_backward(forward, backward, [x]); got a "
             f"{type(args).__name__}"
         )
     for i, x in enumerate(args):
         if not isinstance(x, np.ndarray):
-            raise TypeError(f"argument {i} is a {type(x).__name__}; a NumPy array is expected")
+            raise TypeError(f"argument {i} should be a NumPy array; got a {type(x).__name__}")
         if x.dtype != np.float64:
-            raise ValueError(f"argument {i} is {x.dtype}; differences need float64: convert it before the check")
+            raise ValueError(f"argument {i} should be float64, got {x.dtype}: convert it before the check")
     if names is not None and len(names) != len(args):
-        raise ValueError(f"there are {len(names)} names for {len(args)} arguments; one each is expected")
+        raise ValueError(f"names should have one name for each of the {len(args)} arguments; got {len(names)} names")
     if names is not None and len(set(names)) != len(names):
-        raise ValueError(f"names are {', '.join(map(repr, names))}; each argument needs one of its own")
+        raise ValueError(f"names should differ from each other; got {', '.join(map(repr, names))}")
     return names or [""] * len(args)
 
 
@@ -223,21 +225,24 @@ def _generator(rng: int | np.random.Generator) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
-        raise ValueError(f"rng is {rng!r}; a seed of at least 0, or a numpy.random.Generator, is expected")
+        raise ValueError(f"rng should be a seed of at least 0 or a numpy.random.Generator; got {rng!r}")
     return np.random.default_rng((int(rng), 1))  # apart from arguments that the caller drew from the same seed
 
 
 def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) -> tuple[Array, Any]:
     result: Any = forward(*(x.copy() for x in args))
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"forward gave a {type(result).__name__}; a pair (y, cache) is expected, where y is an array")
+        raise TypeError(
+            f"forward should return a pair (y, cache), where y is an array; it returned a {type(result).__name__}"
+        )
     y, cache = result
     if not isinstance(y, np.ndarray | np.floating):
         raise TypeError(
-            f"forward gave a {type(y).__name__} for y; an array is expected: one result, and of a tensor its numbers"
+            "forward should return a NumPy array as y; it returned a "
+            f"{type(y).__name__}. Check one result at a time, and convert a tensor to an array"
         )
     if y.dtype != np.float64:
-        raise ValueError(f"forward gave y in {y.dtype} for arguments in float64; differences need float64")
+        raise ValueError(f"forward should return y in float64 for float64 arguments; it returned {y.dtype}")
     return np.array(y), cache
 
 
@@ -254,21 +259,23 @@ def _gradients(returned: Any) -> list[Array]:
     if isinstance(returned, np.ndarray | np.floating):
         return [np.array(returned)]
     if not isinstance(returned, Sequence):
-        raise TypeError(f"backward gave a {type(returned).__name__}; an array for each argument is expected")
+        raise TypeError(f"backward should return an array for each argument; it returned a {type(returned).__name__}")
     return [np.array(one) if isinstance(one, np.ndarray | np.floating) else one for one in returned]
 
 
 def _require_like(gradients: Sequence[Array], args: Sequence[Array], y: Array) -> None:
     if len(gradients) != len(args):
-        raise ValueError(f"backward gave {len(gradients)} gradients for {len(args)} arguments; one each is expected")
+        raise ValueError(
+            f"backward should return one gradient for each of the {len(args)} arguments; it returned {len(gradients)}"
+        )
     for i, (gradient, x) in enumerate(zip(gradients, args, strict=True)):
         if not isinstance(gradient, np.ndarray | np.floating):
-            raise TypeError(f"gradient {i} is a {type(gradient).__name__}; a NumPy array is expected")
+            raise TypeError(f"gradient {i} should be a NumPy array; got a {type(gradient).__name__}")
         if gradient.shape != x.shape or gradient.dtype != x.dtype:
             hint = wrong_gradients.of_shape(gradient.shape, x.shape)
             raise ValueError(
-                f"gradient {i} is {gradient.dtype} {gradient.shape}, its argument is {x.dtype} {x.shape}; "
-                f"a gradient has its argument's shape and dtype{hint}"
+                f"gradient {i} should have the dtype and shape of its argument, {x.dtype} {x.shape}; it has "
+                f"{gradient.dtype} {gradient.shape}{hint}"
             )
 
 
@@ -318,13 +325,13 @@ def _by_complex_step(f: Callable[[complex], Array]) -> Array | None:
 
 
 def _by_differences(f: Callable[[complex], Array], steps: Sequence[float]) -> tuple[Array, float]:
-    """f'(0) by central differences at shrinking steps, extrapolated to step 0, and how far it may be off.
+    """Returns f'(0) by central differences at shrinking steps, extrapolated to the step 0, and its uncertainty.
 
-    A central difference's error is a series in h², so two of them at h and h/2 cancel its first term, three the
-    second, and so on (Romberg's table). Ridders: of all entries take the one that differs least from those it was
-    made of; that difference is how far it may be off. Large steps are too coarse, small ones drown in rounding; the
-    best lies between, wherever that is. Where a step moves y by less than its rounding, all differences may be 0 and
-    agree: nothing is known more closely than y's rounding over the step.
+    The error of a central difference is a series in h². Two differences at h and h/2 cancel its first term, three the
+    second term, and so on (Romberg's table). Ridders takes the entry of the table that differs least from the entries
+    that it was made of; this difference is the uncertainty. Large steps have a large series, and small steps have large
+    rounding errors. The best step lies between. If a step changes y by less than its rounding, all differences may be 0
+    and agree. So the uncertainty is at least the rounding of y divided by the step.
     """
     row: list[Array] = []
     y = f(0.0)
@@ -366,7 +373,7 @@ class _Case(NamedTuple):
     by_complex_step: Sequence[bool]  # of each argument
 
     def looked_at(self, one: CheckedGradient, rng: np.random.Generator) -> CheckedGradient:
-        """The same with its distance and what it looks like."""
+        """Returns the finding with its distance and its mistake in words."""
         i = one.number
         gradient = np.asarray(self.gradients[i])
         looks = wrong_gradients.of_itself(gradient)
@@ -387,7 +394,7 @@ class _Case(NamedTuple):
         return CheckedGradient(i, one.name, one.shape, one.error, one.by_complex_step, distance, looks)
 
     def jacobian(self, i: int) -> tuple[Array, float] | None:
-        """J (y.size, x.size) of argument i, and how far it may be off; None where that is too much work."""
+        """Returns J (y.size, x.size) of argument i and its largest error, or None if that takes too many calls."""
         x = self.args[i]
         calls = 1 if self.by_complex_step[i] else 2 * len(FEW_STEPS) + 1
         if x.size * calls > MOST_CALLS or x.size * self.y.size > MOST_NUMBERS:
@@ -412,7 +419,7 @@ class _Case(NamedTuple):
                 yield f"argument {k}{name}", (self.u.reshape(1, -1) @ found[0]).reshape(x.shape)
 
     def of_directions(self, i: int, rng: np.random.Generator) -> str:
-        """A factor by which all of a large gradient is wrong."""
+        """Returns the factor by which all of a large gradient is wrong, in words, or ""."""
         factors = []
         for _ in range(DIRECTIONS):
             v = rng.standard_normal(self.args[i].shape) * _size(self.args[i])

@@ -1,10 +1,10 @@
-"""What each tensor of another implementation should be, given those that they had before it, and how far it may be off.
+"""Computes the expected value of each tensor of another implementation, and the largest error that rounding allows.
 
-The calls of a trace are gone through in their order. What a call should give is computed in float64 from the nearest
-tensors before it that they gave; so an early mistake does not taint what follows, and a second one is found too. Where
-they gave all that a call works on, it may be off by its local bound (`oracle/bounds.py`). Where they did not, the calls
-between have been computed some more times, each result moved at random within its own bound, and what that does to the
-tensor is added.
+The calls of a trace are processed in their order. The expected result of a call is computed in float64 from the nearest
+earlier tensors that were given. So an early mistake has no effect on later results, and a second mistake is found too.
+If all inputs of the call were given, the allowed error is the op's bound (`oracle/bounds.py`). If they were not, the
+calls between are computed three more times, with each result moved at random within its bound. Six times the resulting
+change of the tensor is also allowed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,24 @@ from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.stages import Given
 
-SHAKEN = 3  # how often what lies between is computed with moved results
-ROUNDED = 2.0  # times the rounding of what was kept in fewer bits: rounding uses all of it, a bound hardly ever
-SPREAD = 6.0  # times the root mean square of what that does to a tensor
-MANY = 16  # numbers other than 0 that are bfloat16's, by which a tensor is known to have been kept in bfloat16
-INDICES = ("ids", "positions", "labels")  # of the batch, which theirs may have otherwise
+SHAKEN = 3  # the number of runs with moved results
+ROUNDED = (
+    2.0  # times the rounding of a tensor stored in fewer bits: such errors are as large as their bound, unlike others
+)
+SPREAD = 6.0  # times the root mean square of the changes in the moved runs
+MANY = 16  # the number of nonzero bfloat16 numbers from which a tensor counts as stored in bfloat16
+INDICES = ("ids", "positions", "labels")  # arrays of the batch that the other implementation may have changed
 
 
 class State(NamedTuple):
-    """A tensor on the way: what later calls work on."""
+    """A tensor that later calls take as input.
+
+    Attributes:
+        value: the float64 array, or the ids and so on of the batch.
+        shaken: the value in each of the moved runs, or () if the value is given or known.
+        used: the names of the given tensors from which it was computed.
+        through: the calls between these tensors and it.
+    """
 
     value: Any
     shaken: tuple[Any, ...] = ()  # the value in each of the moved runs; () where it is theirs, or known
@@ -43,13 +52,14 @@ class State(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What one tensor of a call should be.
+    """The expected value of one tensor of a call.
 
     Attributes:
-        name: the tensor's.
-        expected, shaken: in float64, and in the moved runs.
-        limit: what the call's own rounding may do.
-        tolerance: that, with what moved inputs do and what was lost in keeping it.
+        name: the name of the tensor.
+        expected: the expected value in float64.
+        shaken: the value in each of the moved runs.
+        limit: the largest error of each number from the call's own rounding.
+        tolerance: the limit, plus the effect of moved inputs and of the storage in fewer bits.
     """
 
     name: str
@@ -61,16 +71,19 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """A tensor of theirs beside what it should be.
+    """A given tensor with its expected value.
 
     Attributes:
-        name, entry: which tensor.
-        theirs, expected: in float64.
-        tolerance: how far each number may be off; infinite where nothing can be said.
-        arguments: what the call works on, by name.
-        used: the tensors of theirs that `expected` was computed from.
-        through: the calls that lie between those and `expected`, its own included.
-        unit: what was lost, relatively, where theirs were kept in fewer bits than the arithmetic has; 0 else.
+        name: the trace's name of the tensor.
+        entry: its entry in the trace.
+        theirs: the given tensor, in float64.
+        expected: the expected tensor, in float64.
+        tolerance: the largest allowed error of each number. It is infinite if there is no bound.
+        arguments: the arguments of the call, by name.
+        used: the names of the given tensors from which `expected` was computed.
+        through: the calls between these tensors and this one, its own call included.
+        unit: the relative rounding error of the given tensor if it was stored in fewer bits than those of the
+            arithmetic, or else 0.
     """
 
     name: str
@@ -85,7 +98,9 @@ class Judged:
 
     @property
     def ratio(self) -> float:
-        """The largest error as a multiple of what is allowed; infinite where only one of both is finite."""
+        """The largest error of a number, divided by the allowed one. It is infinite if only one of the two tensors is
+        finite.
+        """
         with np.errstate(all="ignore"):
             error = np.abs(self.theirs - self.expected)
             same = (self.theirs == self.expected) | (np.isnan(self.theirs) & np.isnan(self.expected))
@@ -95,20 +110,21 @@ class Judged:
 
 
 class Judge:
-    """Goes through a trace once.
+    """Judges all given tensors. Iterate over it once: it yields a `Judged` for each given tensor, in the order of the
+    trace.
 
     Args:
         golden: a trace in float64.
-        theirs: tensors by the names of the trace, in its shapes.
-        precision: of their arithmetic.
-        seed: of how results between are moved.
-        lost: how far numbers may be off that were lost before they were given, by name.
-        partial: of tensors that theirs lack rows of, which rows (N,) they have. What these should be is looked at, and
-            later calls work on all rows as they should be.
+        theirs: arrays by the trace's names, in its shapes.
+        precision: the arithmetic of the other implementation.
+        seed: the seed of the random moves.
+        lost: name -> the largest error of each number from before the tensor was given.
+        partial: name -> (N,) bool, the rows that were given, for tensors of which only some rows were. Only these rows
+            are judged. Later calls take the expected values of all rows.
 
     Attributes:
-        calls: those that are gone through, each with its tensors and the entry of one of them.
-        theirs: the tensors that are whole.
+        calls: the calls in their order. Each is a pair: the names of its tensors, and the entry of one of them.
+        theirs: the tensors of which all rows were given.
     """
 
     def __init__(
@@ -139,8 +155,8 @@ class Judge:
                 yield from self._judged(names, entry, [name for name in names if last[name] > i])
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise ValueError(
-                    f"the trace's {shown(names[0])} can't be computed from what the trace has ({type(error).__name__}: "
-                    f"{clipped(str(error))}). Is it damaged?"
+                    f"{shown(names[0])} can't be computed from the tensors of the trace ({type(error).__name__}: "
+                    f"{clipped(str(error))}): the trace is probably damaged, so trace the model again"
                 ) from error
             for name in [*names, *entry.inputs.values()]:
                 if last[name] <= i:
@@ -216,7 +232,9 @@ class Judge:
         return Judged(name, entry, theirs, expected, value.tolerance, arguments, used, through, unit)
 
     def given_inside(self, names: Sequence[str], entry: Entry) -> dict[str, Any]:
-        """What they gave of the values of a call's op, in full; of attention's by the sequence's number."""
+        """Returns the given values of a call's op: value's name -> float64 array. A value of attention has a dict from
+        the number of the sequence to its array.
+        """
         found: dict[str, Any] = {}
         if entry.op in PLAIN and not is_gradient(names[0], entry):
             self._inside[entry.step, entry.place] = names
@@ -300,13 +318,13 @@ class Judge:
         return self.arguments_of(entry, moved)
 
     def arguments_of(self, entry: Entry, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """All arguments of a call, from those that are tensors."""
+        """Returns all arguments of a call, from the arguments that are tensors."""
         found: dict[str, Any] = dict.fromkeys(PLAIN[entry.op].arguments) if entry.op in PLAIN else {}
         found |= {of: tuple(value) if isinstance(value, list) else value for of, value in entry.others.items()}
         return found | dict(inputs)
 
     def as_input(self, name: str) -> Array:
-        """A tensor as later calls take it: theirs where they gave it, the trace's where it was given there."""
+        """Returns a tensor as later calls take it: the given one, or else the trace's."""
         value = self.golden[name]
         if value.dtype.kind in "fb":
             return self._as_float(name) if name in self.theirs else value.astype(np.float64)

@@ -1,8 +1,8 @@
-"""How other implementations lay a tensor of a trace: each layout that its shape may be, turned into the trace's.
+"""The layouts that other implementations use for the tensors of a trace, and their conversion to the trace's layout.
 
-Letters as in the glossary: B sequences, S columns of padded arrays, N rows, M target rows, H heads of D columns.
-A layout that fits is a `Candidate`: the arrays by the trace's names, and what was done to them. Several may fit one
-shape; `foreign.align` then decides, and says so.
+The letters are those of the glossary: B sequences, S columns of padded arrays, N rows, M target rows, H heads of D
+columns. A layout that fits a shape gives a `Candidate`: arrays by the trace's names, and notes on what was done.
+Several layouts may fit. Then `foreign.align` chooses one of them, and says so.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from numpy import ndarray as Array
 
 SECOND = "sequences on the second axis"
-RIGHT, LEFT, SLOTS = "on the right", "on the left", "slots of target rows put side by side"
-MOST_SPARE = 255  # tokens by which a vocabulary may be padded, to a multiple of 8
+RIGHT, LEFT, SLOTS = "on the right", "on the left", "target rows read from mask slots"
+MOST_SPARE = 255  # the largest number of additional entries in a vocabulary that is padded to a multiple of 8
 Shape = tuple[int, ...]
 
 
 class Side(NamedTuple):
-    """Where the tokens stand in padded arrays of S columns.
+    """The columns of the tokens in padded arrays of S columns.
 
     Attributes:
-        name: of the side, for notes.
-        columns: (N,) of each row of the trace.
+        name: the side of the padding, for notes.
+        columns: (N,) the column of each row of the trace.
     """
 
     name: str
@@ -33,13 +33,14 @@ class Side(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A tensor in the trace's layout.
+    """A tensor that was converted to the trace's layout.
 
     Attributes:
-        arrays: by the trace's names.
+        arrays: the trace's name -> array in the trace's shape.
         notes: what was done.
-        way: S, and the side on which padding was taken away where there are two; of slots K, and `SLOTS`.
-        rows: (N,) bool, the rows that theirs have; None for all. The others are NaN in the arrays.
+        way: (S, name of the side) if padding could be on either side; (K, `SLOTS`) if rows were read from mask slots;
+            else None.
+        rows: (N,) bool, the rows that were given, or None for all. The other rows are NaN in the arrays.
     """
 
     arrays: Mapping[str, Array]
@@ -48,19 +49,19 @@ class Candidate(NamedTuple):
     rows: Array | None = None
 
     def after(self, note: str) -> Candidate:
-        """The same with a note of what was done before."""
+        """Returns the candidate with an additional note in front."""
         return self._replace(notes=(note, *self.notes))
 
 
 class Wanted(NamedTuple):
-    """A value of the trace, whose rows are looked for in theirs.
+    """A value of the trace with a row for each token or target.
 
     Attributes:
-        name: the trace's.
-        width: the shape of a row.
+        name: the trace's name.
+        width: the shape of one row.
         of_targets: whether its rows are the target rows.
-        in_heads: whether theirs may have an axis for the heads.
-        may_lack: whether theirs may have some of its rows alone.
+        in_heads: whether the given array may have an axis for the heads.
+        may_lack: whether only some of its rows may be given.
     """
 
     name: str
@@ -71,17 +72,17 @@ class Wanted(NamedTuple):
 
 
 class Rows:
-    """The rows of a trace's batch, and where they are in other layouts.
+    """The rows of a trace's batch, and their places in other layouts.
 
     Args:
-        starts: (B+1,) rows at which the sequences begin.
-        target_rows: (M,) rows at which the head predicts.
-        heads: H; None where it isn't known.
-        mask: (B, S) of theirs, true where there is a token.
-        ids: (B, S) of theirs, and the trace's (N,).
+        starts: (B+1,) the rows at which the sequences begin, and N.
+        target_rows: (M,) the rows at which the head predicts.
+        heads: H, or None if it is unknown.
+        mask: (B, S) bool, true at tokens.
+        ids: the given ids (B, S), and the trace's ids (N,).
 
     Raises:
-        ValueError: where the mask has other lengths than the trace's sequences.
+        ValueError: if the lengths in the mask differ from those of the trace's sequences.
     """
 
     def __init__(
@@ -115,13 +116,13 @@ class Rows:
     def _take_mask(self, mask: Array) -> None:
         if mask.shape[0] != self.B or not np.array_equal(mask.sum(axis=1), self.lengths):
             raise ValueError(
-                f"their mask {mask.shape} has sequences of {mask.sum(axis=1)[:8].tolist()} tokens, the trace's batch "
-                f"of {self.lengths[:8].tolist()}: is it the same batch?"
+                f"the padding mask {mask.shape} has sequences of {mask.sum(axis=1)[:8].tolist()} tokens, the trace's "
+                f"batch of {self.lengths[:8].tolist()}: give the tensors of the batch that was traced"
             )
         self.decided[mask.shape[1]] = Side("by their mask", np.nonzero(mask)[1])
 
     def sides(self, S: int) -> list[Side]:
-        """The sides on which padded arrays of S columns may have the padding."""
+        """Returns the possible sides of padding in padded arrays of S columns."""
         if S in self.decided:
             return [self.decided[S]]
         right = Side(RIGHT, self.positions)
@@ -133,35 +134,35 @@ class Rows:
         return packed
 
     def is_padded(self, x: Array, batch: int = 0, columns: int = 1) -> bool:
-        """Whether these axes of x can be B and S."""
+        """Returns whether the axes `batch` and `columns` of x can be B and S."""
         return x.ndim > max(batch, columns) and x.shape[batch] == self.B and x.shape[columns] >= self.longest
 
     def packed(self, name: str, x: Array, of_targets: bool) -> Iterator[Candidate]:
-        """x (B, S, …) without padding: (N, …), or (M, …) where only target rows are wanted."""
+        """Yields x (B, S, …) without padding: (N, …), or (M, …) for target rows."""
         S = x.shape[1]
         sides = self.sides(S)
         for side in sides:
-            notes = [f"padded rows taken away {side.name}"] if self.B * S > self.N else []
+            notes = [f"padded rows removed {side.name}"] if self.B * S > self.N else []
             if of_targets:
-                notes.append("target rows taken")
+                notes.append("target rows selected")
             found = self._packed(x, side, self.target_rows if of_targets else slice(None))
             yield Candidate({name: found}, tuple(notes), (S, side.name) if len(sides) > 1 else None)
 
     # --- values of rows -----------------------------------------------------------------------------------------------
 
     def of_rows(self, wanted: Wanted, x: Array) -> Iterator[Candidate]:
-        """Layouts of a value (N, …) or, `of_targets`, (M, …).
+        """Yields the conversions of an array to a value (N, …), or (M, …) for target rows.
 
         Args:
-            wanted: which of the trace.
-            x: theirs.
+            wanted: the value of the trace.
+            x: the given array.
         """
         width, spare = wanted.width, ""
         if x.shape == (self._count(wanted), *width):
             yield Candidate({wanted.name: x})
             return
         if wanted.of_targets and width and x.ndim and _is_spare(x.shape[-1], width[0]):
-            spare = f"{x.shape[-1] - width[0]} columns of the padded vocabulary taken away"
+            spare = f"{x.shape[-1] - width[0]} columns of the padded vocabulary removed"
             x = x[..., : width[0]]
         for found in self._of_rows(wanted, x):
             yield found.after(spare) if spare else found
@@ -178,10 +179,10 @@ class Rows:
             if axes == 1 and len(x) == self._count(wanted):
                 yield Candidate({name: x})
             elif axes == 1 and of_targets and len(x) == self.N:
-                yield Candidate({name: x[self.target_rows]}, ("target rows taken",))
+                yield Candidate({name: x[self.target_rows]}, ("target rows selected",))
             elif axes == 1 and self.B and len(x) % self.B == 0 and len(x) // self.B >= self.longest:
                 for found in self.packed(name, x.reshape(self.B, -1, *width), of_targets):
-                    yield found.after("rows put into sequences")
+                    yield found.after("rows split into sequences")
             elif axes == 1 and wanted.may_lack:
                 yield from self._of_some(name, x)
             elif axes == 2:
@@ -191,14 +192,14 @@ class Rows:
                 for found in self._of_rows(wanted._replace(in_heads=False), turned):
                     yield found.after(note)
             for found in self._of_batched_heads(name, x, *width):
-                yield found.after("heads side by side, from beside the sequences")
+                yield found.after("heads joined, from the axis of the sequences")
         if not width and axes >= 2 and x.shape[-1] == 1:
             for found in self._of_rows(wanted, x[..., 0]):
-                yield found.after("last axis of one taken away")
+                yield found.after("last axis of length 1 removed")
 
     def _of_some(self, name: str, x: Array) -> Iterator[Candidate]:
         """x (M, …) or (B, …), of the target rows or the first tokens alone: (N, …), the other rows NaN."""
-        kinds = [(self.target_rows, "target rows alone"), (self.first_rows, "first tokens alone")]
+        kinds = [(self.target_rows, "only target rows given"), (self.first_rows, "only first tokens given")]
         if not self.lengths.all() or np.array_equal(self.target_rows, self.first_rows):
             del kinds[1]
         for rows, note in kinds:
@@ -217,7 +218,7 @@ class Rows:
                 yield found.after(SECOND)
         if len(x) == 1 and self.B != 1:
             for found in self._of_rows(wanted._replace(may_lack=False), x[0]):
-                yield found.after("first axis of one taken away")
+                yield found.after("first axis of length 1 removed")
         in_slots = len(x) == self.B and self.slots.max(initial=-1) < x.shape[1] and x.shape[1] not in self.decided
         if of_targets and in_slots:
             taken = x[self.sequences[self.target_rows], self.slots]
@@ -226,10 +227,10 @@ class Rows:
     def _heads_joined(self, x: Array, C: int) -> Iterator[tuple[Array, str]]:
         """x with C columns, of x with an axis H and one of D."""
         if x.ndim in (3, 4) and self._are_heads(x.shape[-2], x.shape[-1], C):
-            yield x.reshape(*x.shape[:-2], C), "heads side by side"
+            yield x.reshape(*x.shape[:-2], C), "heads joined"
         if x.ndim in (3, 4) and self._are_heads(x.shape[-3], x.shape[-1], C):
             turned = x.swapaxes(-3, -2)
-            yield turned.reshape(*turned.shape[:-2], C), "heads side by side, from before the rows"
+            yield turned.reshape(*turned.shape[:-2], C), "heads joined, from an axis before the rows"
 
     def _of_batched_heads(self, name: str, x: Array, C: int) -> Iterator[Candidate]:
         """x (B·H, S, D) or (S, B·H, D), as products of matrices in batches take them."""
@@ -251,12 +252,18 @@ class Rows:
     # --- values of pairs of rows --------------------------------------------------------------------------------------
 
     def of_pairs(self, names: Sequence[str], x: Array, H: int) -> Iterator[Candidate]:
-        """Layouts of attention's lists: of each sequence's (H, S, S), under `names`."""
+        """Yields the conversions of an array to the lists of attention, one (H, S, S) array for each sequence.
+
+        Args:
+            names: the trace's name of each sequence's array.
+            x: the given array.
+            H: the number of heads.
+        """
         if x.ndim == 3 and self.B == 1 and len(x) == H:
             yield from self.of_pairs(names, x[None], H)
         elif x.ndim == 3 and len(x) == self.B * H:
             for found in self.of_pairs(names, x.reshape(self.B, H, *x.shape[1:]), H):
-                yield found.after("sequences and heads on axes of their own")
+                yield found.after("axis of sequences and heads split")
         if x.ndim != 4 or x.shape[2] != x.shape[3] or x.shape[3] < self.longest:
             return
         S = x.shape[3]
@@ -271,7 +278,7 @@ class Rows:
                     arrays[names[b]] = turned[b][:, columns[:, None], columns]
                 notes = (note,) if note else ()
                 if self.B * S > self.N:
-                    notes = (*notes, f"padded rows and columns taken away {side.name}")
+                    notes = (*notes, f"padded rows and columns removed {side.name}")
                 yield Candidate(arrays, notes, (S, side.name) if len(sides) > 1 else None)
 
 
@@ -279,14 +286,14 @@ class Rows:
 
 
 def of_parameter(name: str, x: Array, shape: Shape, turned: bool | None, front: int = 0) -> Iterator[Candidate]:
-    """Layouts of a parameter, its gradient, or what an optimizer keeps for it.
+    """Yields the conversions of an array to a parameter, its gradient or its slot.
 
     Args:
-        name: the trace's.
-        x: theirs.
-        shape: the trace's.
-        turned: whether a matrix lies (out, in) there; None where nothing tells.
-        front: rows that a position embedding may have in front there.
+        name: the trace's name.
+        x: the given array.
+        shape: the trace's shape.
+        turned: whether the given matrix is the transpose (out, in), or None if that is unknown.
+        front: the number of additional rows that a position embedding may have in front.
     """
     if name.endswith(("embeddings.token", "embeddings.position")):  # no implementation has a table the other way
         turned = False
@@ -300,9 +307,9 @@ def _without_spare(name: str, x: Array, shape: Shape, turned: bool, front: int) 
     if x.ndim != len(shape) or x.shape[1:] != shape[1:] or turned:
         return
     if name.endswith("embeddings.position") and front and x.shape[0] == shape[0] + front:
-        yield x[front:], f"{front} rows in front taken away"
+        yield x[front:], f"{front} rows in front removed"
     if name.endswith(("embeddings.token", "head.decoder", "head.bias")) and _is_spare(x.shape[0], shape[0]):
-        yield x[: shape[0]], f"{x.shape[0] - shape[0]} rows of the padded vocabulary taken away"
+        yield x[: shape[0]], f"{x.shape[0] - shape[0]} rows of the padded vocabulary removed"
 
 
 def _of_matrix(name: str, x: Array, shape: Shape, turned: bool | None) -> Iterator[Candidate]:
@@ -317,7 +324,7 @@ def _of_matrix(name: str, x: Array, shape: Shape, turned: bool | None) -> Iterat
     elif len(shape) == 2 and x.shape == shape[::-1]:
         yield Candidate({name: x.T}, ("transposed",))
     elif x.shape in _with_heads(shape, x.shape):
-        yield Candidate({name: x.reshape(shape)}, ("heads side by side",))
+        yield Candidate({name: x.reshape(shape)}, ("heads joined",))
 
 
 def _with_heads(shape: Shape, theirs: Shape) -> list[Shape]:
@@ -332,7 +339,14 @@ def _with_heads(shape: Shape, theirs: Shape) -> list[Shape]:
 
 
 def thirds(x: Array, C: int, turned: bool | None) -> list[Array]:
-    """Queries, keys and values of an array that has one after the other on one axis; empty where none is 3C."""
+    """Returns queries, keys and values from an array with all three, one after the other, on one axis. It returns an
+    empty list if no axis has the length 3C.
+
+    Args:
+        x: the array.
+        C: the width of one of the three.
+        turned: whether the first axis of length 3C is split; otherwise the last one is.
+    """
     axes = [axis for axis, n in enumerate(x.shape) if n == 3 * C]
     if not axes:
         return []

@@ -1,4 +1,4 @@
-"""A report of the comparison as one page of HTML, which needs nothing but itself."""
+"""Writes the report of a comparison as one page of HTML, which needs no other files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ figure { margin: 1em 0; } figcaption { color: #555; } .number { text-align: righ
 
 
 def escape(text: str) -> str:
-    """A text for a page; a sign in the place of what can't be printed."""
+    """Returns a text for the page. Characters that can't be printed become U+FFFD."""
     return escaped("".join(c if c.isprintable() else "\ufffd" for c in text))
 
 
 def page(report: Report, notes: Mapping[str, str], name: str) -> str:
-    """The page.
+    """Returns the page.
 
     Args:
-        report: of `compare`.
+        report: the report of `compare`.
         notes: the trace's name of a tensor -> what was done to align it.
-        name: of what was compared.
+        name: the name of the compared file.
 
     >>> print(page(Report([], [], []), {}, "theirs.npz")[:15])
     <!doctype html>
@@ -39,15 +39,17 @@ def page(report: Report, notes: Mapping[str, str], name: str) -> str:
     rows = "\n".join(_row(finding, notes.get(finding.name, "")) for finding in report.findings)
     found = "".join(f"<li>{_found(finding)}</li>" for finding in departing) or "<li>Nothing is beyond rounding.</li>"
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(name)} beside the trace</title><style>{STYLE}</style></head>
-<body><h1>{escape(name)} beside the trace</h1>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(name)} and the trace</title><style>{STYLE}</style></head>
+<body><h1>{escape(name)} and the trace</h1>
 <p>{len(report.findings)} of the trace's {report.count} tensors were compared as {escape(report.precision)}, in the
-order in which they arise. Each was computed in float64 from the nearest tensors before it.</p>
+order of the computation. The expected value of each was computed in float64 from the nearest earlier tensors.</p>
 <figure>{_picture(report.findings, lambda one: one.ratio, (-3, 9), 1.0)}
-<figcaption>Its error, as a multiple of what rounding may do to it. Above the line it departs.</figcaption></figure>
+<figcaption>The error of each tensor, divided by the error that rounding allows. Above the line it departs.</figcaption>
+</figure>
 <figure>{_picture(report.findings, lambda one: one.from_trace, (-9, 3), 0.0)}
-<figcaption>How far it is from the trace's own tensor, relatively: what departs spreads.</figcaption></figure>
-<h2>Where it departs</h2><ul>{found}</ul>
+<figcaption>The relative difference of each tensor from the trace's own tensor. It contains the effect of earlier
+differences.</figcaption></figure>
+<h2>Departures</h2><ul>{found}</ul>
 <h2>Every tensor</h2><table>
 <tr><th>tensor</th><th>error / bound</th><th>ulp</th><th>relative</th><th>from the trace</th><th>computed from</th>
 <th>aligned</th></tr>

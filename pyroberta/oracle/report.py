@@ -1,4 +1,8 @@
-"""What a comparison found: a finding for each tensor, and the places where something departs."""
+"""The result of a comparison: a finding for each tensor, and the calls in which something departs.
+
+A tensor departs if its difference from the expected value is larger than rounding allows, or has the form of a known
+mistake.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +16,36 @@ from pyroberta.formats.budget import shown
 from pyroberta.formats.stored import few
 from pyroberta.oracle.plain import PLAIN
 
-EXACT = 1e30  # times its bound: so much is only reached where the bound is 0
-SHOWN = 3  # places of those that have the same cause, and names of a list
+EXACT = 1e30  # the ratio of error and bound from which on the bound must have been 0
+SHOWN = 3  # the number of places with the same cause, and of other causes, that are shown
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one tensor.
+    """What the comparison found about one tensor. "Expected" means: computed in float64 from the nearest earlier
+    tensors that were given.
 
     Attributes:
-        name: the tensor's.
-        place, op, step: where it arises, or where what explains it does, and in which update.
-        error: the largest difference from what it should be.
-        relative: the norm of the difference, as a share of the norm of what it should be, or of what rounding may do
-            where that is more, as for a gradient that is truly 0.
-        ulps: the largest difference in units in the last place of the largest number, in the arithmetic compared.
-        ratio: the largest difference as a multiple of what rounding may do at most; above 1 it departs.
-        from_trace: the same for the difference from the trace's own tensor: what earlier departures do is in it, too.
-        computed_from: the tensors of theirs that it was computed from.
-        cause: what explains it; "" where nothing does.
-        share: of the difference that the cause explains; 0 where the cause is read off the difference.
-        others: causes that explain it as well, the likelier first.
-        looks: how it differs, in words; "" where there are none.
-        between: places of the calls between those it was computed from and it, which theirs lack.
-        may_follow: an earlier tensor that departs, whose op this one comes through; "" for none.
+        name: the trace's name of the tensor.
+        place: the place in the model at which the tensor is computed, or at which its cause is.
+        op: the op that computes it, or "".
+        step: the number of the update, from 0.
+        error: the largest absolute difference from the expected tensor.
+        relative: the norm of the difference, divided by the larger of two norms: that of the expected tensor, and that
+            of the allowed error. The second one is larger for a gradient that is truly 0.
+        ulps: the largest difference in ulp, units in the last place of the largest number in the arithmetic of the
+            comparison.
+        ratio: the largest difference of a number, divided by the error that rounding allows. Above 1 the tensor
+            departs.
+        from_trace: like `relative`, for the difference from the trace's own tensor. It contains the effect of earlier
+            departures.
+        computed_from: the names of the given tensors from which the expected tensor was computed.
+        cause: the mistake that explains the difference, or "" if none is known.
+        share: the share of the difference that the cause explains, or 0 if the cause was read off the difference.
+        others: other causes that explain the difference as well, the most likely first.
+        looks: the form of the difference in words, such as "it is zero", or "".
+        between: the places of the calls between the given tensors and this one.
+        may_follow: an earlier tensor that departs and from which this one is computed, or "".
     """
 
     name: str
@@ -57,22 +67,22 @@ class Finding:
 
     @property
     def departs(self) -> bool:
-        """Whether it is further off than rounding allows, or off by what a known mistake makes."""
+        """Whether the difference is larger than rounding allows, or has a known cause."""
         return self.ratio > 1.0 or bool(self.cause)
 
     @property
     def is_gradient(self) -> bool:
-        """Whether it arises on the way back."""
+        """Whether the tensor is computed in backward."""
         return re.match(r"(step_\d+\.)?d\.", self.name) is not None
 
     @property
     def why(self) -> str:
-        """The cause in words; how it differs, where no cause is known."""
+        """The cause in words. If no cause is known, it says how the tensor differs."""
         if not self.departs:
             return "within rounding"
         if not self.cause:
             looks = f"; {self.looks}" if self.looks else ""
-            through = f"; between what was given and it: {few(self.between)}" if self.between else ""
+            through = f"; places between the given tensors and it: {few(self.between)}" if self.between else ""
             follows = f"may follow from {self.may_follow}" if self.may_follow else f"cause unknown{through}"
             return follows + looks
         prefix = f"{self.place}: " if self.place in self.between else ""
@@ -80,7 +90,7 @@ class Finding:
         return f"{prefix}{self.cause}{explains}" + "".join(f", or {other}" for other in self.others[:SHOWN])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, whose numbers are finite: None where one is not."""
+        """Returns the attributes for JSON. A number that is not finite becomes None."""
         found = asdict(self) | {"departs": self.departs}
         is_bad = {of for of, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
         return found | dict.fromkeys(is_bad)
@@ -91,20 +101,22 @@ class Finding:
         elif self.ratio > EXACT:
             size = f"off by {self.error:.3g}, and it should be exact"
         else:
-            size = f"{self.ratio:.3g} × what rounding may do ({self.ulps:.3g} ulp, {self.relative:.1e} of its size)"
+            of_size = f"{self.ulps:.3g} ulp, {self.relative:.1e} of its size"
+            size = f"{self.ratio:.3g} × the error that rounding allows ({of_size})"
         return f"{self.name}: {size}: {self.why}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found, in the order in which the tensors arise.
+    """The findings of all compared tensors, in the order of the computation. It is true if at least one tensor was
+    compared and none departs.
 
     Attributes:
-        findings: of each tensor that both have.
-        missing: names of theirs that nothing of the trace has.
-        unjudged: tensors of which nothing can be said: what rounding may do to them has no bound.
-        count: of the trace's tensors.
-        precision: the arithmetic that was taken to be theirs.
+        findings: a finding for each tensor that both sides have.
+        missing: their names that belong to no tensor of the trace.
+        unjudged: the names of tensors without a bound, which can't be judged.
+        count: the number of tensors in the trace, bounds not counted.
+        precision: the arithmetic that the other implementation is assumed to have used.
     """
 
     findings: Sequence[Finding]
@@ -114,12 +126,12 @@ class Report:
     precision: str = "float32"
 
     def __bool__(self) -> bool:
-        """Whether nothing departs, of something that was compared."""
+        """Returns whether at least one tensor was compared, and none departs."""
         return bool(self.findings) and not self.departures
 
     @property
     def departures(self) -> list[Finding]:
-        """For each op that departs its first tensor, or the first of its values whose cause is known."""
+        """One finding for each call that departs: its first departing tensor, or the first one with a known cause."""
         first: dict[tuple[int, str, str], Finding] = {}
         for finding in self.findings:
             if finding.departs:
@@ -131,7 +143,7 @@ class Report:
         return list(first.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the report for JSON."""
         return {
             "tensors": self.count,
             "compared": len(self.findings),
@@ -144,14 +156,14 @@ class Report:
 
     def __str__(self) -> str:
         if not self.findings:
-            return "nothing to compare: no name of theirs is one of the trace"
+            return "nothing to compare: none of their names is a name of the trace"
         departing, departures = [one for one in self.findings if one.departs], self.departures
         lines = [
             f"{len(self.findings)} of the trace's {self.count} tensors compared as {self.precision}, "
             f"{len(departing) or 'none'} beyond rounding"
         ]
         if len(departures) > 1:
-            lines.append("in the order in which they arise; begin with the first:")
+            lines.append("the differences, in the order of the computation; begin with the first:")
         lines += _lines(departures)
         if rest := len(departing) - len(departures):
             lines.append(f"{rest} more {'tensors' if rest > 1 else 'tensor'} of these ops depart{'s' * (rest == 1)}")
@@ -165,11 +177,11 @@ class Report:
             )
             count = len(self.missing)
             lines.append(
-                f"{count} of their names {'is' if count == 1 else 'are'} of nothing in the trace{hardly}: "
+                f"{count} of their names {'belongs' if count == 1 else 'belong'} to no tensor of the trace{hardly}: "
                 f"{few(map(shown, self.missing))}"
             )
         if self.unjudged:
-            lines.append(f"nothing can be said of: {few(self.unjudged)}")
+            lines.append(f"without a bound: {few(self.unjudged)}")
         return "\n".join(lines)
 
     def _spread(self, first: Finding) -> list[str]:
@@ -181,7 +193,9 @@ class Report:
         known = {one.name: one for one in after}
         if not names:
             return []
-        return ["so far from the trace: " + ", ".join(f"{name} by {known[name].from_trace:.1e}" for name in names)]
+        return [
+            "relative difference from the trace: " + ", ".join(f"{name} {known[name].from_trace:.1e}" for name in names)
+        ]
 
 
 def _lines(departures: Sequence[Finding]) -> list[str]:

@@ -10,8 +10,10 @@ from numpy import ndarray as Array
 from pyroberta.oracle.causes import Arguments, positions_off_by
 
 CLOSE = 1e-3  # the share of the difference that may be left
-TOKEN_TYPE = "each row is off by the same vector, as where the token type's embedding is missing or added twice"
-BEYOND = ": padding is attended to, the mask being missing or too small, or another sequence is"
+TOKEN_TYPE = (
+    "each row is off by the same vector, for example because the token type's embedding is missing or added twice"
+)
+BEYOND = ": queries attend to padding, because the mask is missing or too small, or to another sequence"
 FAR = 16.0  # times the sequence's largest value: what lies further off is no value of padding
 LEAST = 1e-4  # of the largest singular value: below, what rows share is too little for a matrix to be read off
 SPARE = 3  # equations more than unknowns, so that no chance makes lines meet
@@ -85,9 +87,9 @@ def _of_positions(arguments: Arguments, found: Array) -> str:
         return positions_off_by(offsets[0])
     columns = {offset + length for offset, length in zip(offsets, lengths, strict=True)}
     if len(columns) == 1 and min(offsets) >= 0:  # they are padded to so many columns, be it more than the longest has
-        return f"positions are counted over the padding before a sequence, up to {columns.pop()} columns"
+        return f"positions also count the padding before a sequence, up to {columns.pop()} columns"
     also = f", and {positions_off_by(min(offsets))}" if min(offsets) else ""
-    return f"positions are counted over the padding before a sequence{also}"
+    return f"positions also count the padding before a sequence{also}"
 
 
 def _within(positions: Array, count: int) -> Array:
@@ -104,7 +106,7 @@ def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
     start, stop = list(pairwise(arguments["starts"].tolist()))[b]
     if stop - start < 2:
         rows = theirs.reshape(-1)
-        return f"weight goes beyond the sequence{BEYOND}" if (rows < 1.0).all() else ""
+        return f"probability lies outside the sequence{BEYOND}" if (rows < 1.0).all() else ""
     H = arguments["num_heads"]
     q, k = (arguments[of][start:stop].reshape(stop - start, H, -1).transpose(1, 0, 2) for of in "qk")
     scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[2])
@@ -120,7 +122,7 @@ def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
     left = 1.0 - theirs.sum(axis=2)  # of each row's weight; some rows may have next to none for padding
     if are_same(2) and left.max() > 0.0 and (left > -CLOSE * left.max()).all():
         share = float(left.mean())
-        return f"{100.0 * share:.4g}% of the weight goes beyond the sequence{BEYOND}"
+        return f"{100.0 * share:.4g}% of the probability lies outside the sequence{BEYOND}"
     with np.errstate(all="ignore"):
         factors = theirs / np.exp(scores - scores.max(axis=1, keepdims=True))
     if np.isfinite(factors).all() and are_same(1):
@@ -149,7 +151,7 @@ def _of_context(arguments: Arguments, theirs: Array, expected: Array) -> str:
                 return ""
             weights.append(found)
     share = float(np.mean(np.concatenate(weights))) if weights else 0.0
-    return f"{100.0 * share:.4g}% of the weight goes beyond the sequence{BEYOND}" if weights else ""
+    return f"{100.0 * share:.4g}% of the probability lies outside the sequence{BEYOND}" if weights else ""
 
 
 def _mixed_in(c: Array, off: Array, v: Array) -> Array | None:
@@ -191,9 +193,9 @@ def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -
         return ""  # any numbers are as few rows times some matrix
     sizes = np.linalg.norm(difference, axis=0)
     if (sizes > CLOSE * sizes.max()).sum() == 1 < len(sizes):
-        return f"column {int(sizes.argmax())} of the kernel is another one" if op == "linear" else ""
+        return f"column {int(sizes.argmax())} of the kernel is different" if op == "linear" else ""
     if op == "cross_entropy":
-        return "the logits' matrix is not the token embedding: an untied or a stale decoder"
+        return "the matrix of the logits is not the token embedding: an untied or a stale decoder"
     return "another kernel was used"
 
 
@@ -222,7 +224,7 @@ def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
     >>> looks_like(np.zeros(2), np.ones(2), np.full(2, 1e-6))
     'it is zero'
     >>> looks_like(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [0.0, 4.0]]), np.full((2, 2), 1e-6))
-    'it differs in row 1 alone'
+    'it differs only in row 1'
     """
     if not np.isfinite(theirs).all():
         return "it has numbers that are not finite"
@@ -240,7 +242,7 @@ def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
         for axis, line in ((1, "row"), (0, "column")):
             at = np.flatnonzero(outside.any(axis=axis))
             if len(at) == 1 < outside.shape[1 - axis]:
-                return f"it differs in {line} {at[0]} alone"
+                return f"it differs only in {line} {at[0]}"
     return ""
 
 

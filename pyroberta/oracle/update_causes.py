@@ -1,4 +1,6 @@
-"""What other implementations do otherwise after the last op: in the loss, its gradient, clipping and the optimizer."""
+"""The known mistakes of other implementations after the model's last op: in the loss, its gradient, clipping and the
+optimizer.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ from pyroberta.training import optimizers, schedules
 
 EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-12)
 MOST_EPSILON = 1e-2  # with a larger one Adam's step is a multiple of the gradient, as other optimizers' is
-CLOSE = 1e-5  # relative: so near a factor is to the ratio of two numbers, where it was kept in full
+CLOSE = 1e-5  # the largest relative difference of a factor and the ratio of two numbers that count as equal
 
 
 def given(name: str, **values: Any) -> Cause:
-    """A cause whose values are computed already."""
+    """Returns a cause whose values are already computed."""
     return Cause(name, lambda arguments: values)
 
 
@@ -31,7 +33,7 @@ def given(name: str, **values: Any) -> Cause:
 
 
 def denominators(golden: Trace, step: int) -> dict[str, float]:
-    """Numbers that losses are divided by, by what they are."""
+    """Returns the numbers by which an implementation may divide the losses: description -> number."""
     prefix, parts = _parts_of(golden, step)
     weights = [golden[f"{prefix}batch{part}.weights"] for part in parts]
     lengths = _lengths(golden, step)
@@ -48,7 +50,7 @@ def denominators(golden: Trace, step: int) -> dict[str, float]:
     }
     if len(parts) > 1:
         for number, one in enumerate(weights, 1):
-            found[f"the sum of weights of part {number} alone"] = float(one.sum())
+            found[f"the sum of weights of only part {number}"] = float(one.sum())
             found[f"the sum of weights of part {number} times the number of parts: a mean of means"] = float(
                 one.sum() * len(parts)
             )
@@ -65,13 +67,14 @@ def _joined(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def named_denominator(golden: Trace, step: int, factor: float, unit: float, columns: int | None = None) -> str:
-    """What the loss was divided by, where all of it is `factor` times what it should be; "" for nothing known.
+    """Returns the number by which the loss was probably divided, in words, or "" if none is known.
 
     Args:
-        golden, step: the trace, and the update.
-        factor: of the gradient.
-        unit: what was lost, relatively, in keeping it.
-        columns: S of their padded arrays, where it is known.
+        golden: the trace.
+        step: the number of the update.
+        factor: the factor of the whole gradient, compared with the expected one.
+        unit: the relative rounding error of the gradient as it was stored.
+        columns: S of the padded arrays of the other implementation, if known.
     """
     denominator = float(golden[f"step_{step}.loss.denominator" if step else "loss.denominator"])
     close, known = max(CLOSE, unit), denominators(golden, step)
@@ -85,7 +88,7 @@ def named_denominator(golden: Trace, step: int, factor: float, unit: float, colu
 
 
 def denominator_causes(golden: Trace, step: int) -> Iterator[Cause]:
-    """Mistakes in the denominator."""
+    """Yields mistakes in the denominator of the loss."""
     for name, number in (denominators(golden, step) | _rectangles(golden, step)).items():
         yield given(f"losses are divided by {name}", denominator=np.float64(number))
 
@@ -118,20 +121,26 @@ def _lengths(golden: Trace, step: int) -> list[Array]:
 
 
 def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cause]:
-    """Mistakes in the reduced loss."""
+    """Yields mistakes in a part's share of the loss, weights @ losses / denominator.
+
+    Args:
+        golden: the trace.
+        step: the number of the update.
+        arguments: `weights` (M,) and `losses` (M,).
+    """
     total, plain = arguments["weights"] @ arguments["losses"], arguments["losses"].sum()
     has_weights = bool((arguments["weights"] != 1.0).any())
     for name, number in denominators(golden, step).items():
         yield given(f"losses are divided by {name}", share=total / number)
         if has_weights:
-            yield given(f"losses have no weights, and are divided by {name}", share=plain / number)
+            yield given(f"the weights are ignored, and losses are divided by {name}", share=plain / number)
 
 
 # --- sums and clipping ------------------------------------------------------------------------------------------------
 
 
 def sum_causes(golden: Trace, entry: Entry, arguments: Arguments) -> Iterator[Cause]:
-    """Mistakes in a sum of gradients."""
+    """Yields mistakes in a sum of gradients: a term that is missing or added twice, or a mean instead of the sum."""
     terms, names = list(arguments.values()), entry.inputs
     if len(terms) < 2:
         return
@@ -158,7 +167,12 @@ def sum_causes(golden: Trace, entry: Entry, arguments: Arguments) -> Iterator[Ca
 
 
 def clip_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
-    """Mistakes in clipping a gradient."""
+    """Yields mistakes in the clipping of a gradient.
+
+    Args:
+        arguments: the gradient `x`, and `scale` with a global norm.
+        others: `clipvalue`, `clipnorm` and `global_clipnorm`; a number or None.
+    """
     x, scale = arguments["x"], arguments.get("scale", 1.0)
     limit = next((others[of] for of in ("global_clipnorm", "clipnorm", "clipvalue") if others.get(of)), None)
     if limit is None:
@@ -166,12 +180,14 @@ def clip_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cau
     alone = REFERENCE.clip_scale(float(np.square(x).sum()), limit)
     yield given("the gradient is not clipped", clipped=x)
     yield given("each parameter's gradient is clipped by its own norm", clipped=x * alone)
-    yield given("each number is clipped", clipped=np.clip(x, -limit, limit))
+    yield given("each number is clipped, not the norm", clipped=np.clip(x, -limit, limit))
     yield given("it is clipped twice", clipped=x * scale * scale)
 
 
 def clip_of_parts(golden: Trace, name: str, step: int) -> Iterator[Cause]:
-    """Each part's gradient is clipped before they are added up; those parts' gradients are the trace's own."""
+    """Yields the mistake that each part's gradient is clipped before they are added up. The gradients of the parts are
+    those of the trace.
+    """
     prefix, limit = (f"step_{step}." if step else ""), golden.settings["optimizer"].get("global_clipnorm")
     every = [one for one in golden if one.startswith(f"{prefix}gradients.")]
     if limit is None or not any(re.search(r"_2$", entry.place) for entry in golden.entries.values()):
@@ -195,14 +211,14 @@ def clip_of_parts(golden: Trace, name: str, step: int) -> Iterator[Cause]:
 
 
 def scale_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
-    """Mistakes in the factor that brings all gradients down to a norm."""
+    """Yields mistakes in the factor that scales all gradients down to a norm."""
     limit, every = others["global_clipnorm"], gradients_in(arguments)
     norm = float(np.sqrt(sum(float(np.square(one).sum()) for one in every)))
     if not 0.0 < norm < np.inf:
         return
     yield given("gradients are not clipped", scale=np.float64(1.0))
-    yield given("1e-6 is added to the norm, as torch does", scale=np.float64(min(1.0, limit / (norm + 1e-6))))
-    yield given("gradients are scaled up to the norm, too", scale=np.float64(limit / norm))
+    yield given("1e-6 is added to the norm, as in torch", scale=np.float64(min(1.0, limit / (norm + 1e-6))))
+    yield given("gradients with a smaller norm are scaled up to global_clipnorm", scale=np.float64(limit / norm))
 
 
 # --- the optimizer ----------------------------------------------------------------------------------------------------
@@ -216,7 +232,12 @@ OTHER_SIDE = {
 
 
 def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
-    """Mistakes in an update."""
+    """Yields mistakes in the update of a parameter.
+
+    Args:
+        golden: the trace.
+        arguments: `w`, `g`, the slots, `rate`, `decays` and `step`, as for `calls.updated`.
+    """
     config = dict(golden.settings["optimizer"])
     w, g, step, rate = arguments["w"], arguments["g"], arguments.get("step", 0), arguments["rate"]
 
@@ -226,11 +247,15 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
     decay = float(config.get("weight_decay") or 0.0)
     other = OTHER_SIDE.get((config["name"], decay > 0.0))
     if other is not None:
-        side = "the corrected" if config["name"].startswith("adam") else "the uncorrected"
-        yield cause(f"epsilon is added to {side} root", {"name": other})
+        root = (
+            "the bias-corrected root of v"
+            if config["name"].startswith("adam")
+            else "the root of v without bias correction"
+        )
+        yield cause(f"epsilon is added to {root}", {"name": other})
     if decay:
         decays = bool(arguments.get("decays"))
-        yield cause("the decay is left out" if decays else "it decays, and should not", decays=not decays)
+        yield cause("the decay is left out" if decays else "the parameter decays, and should not", decays=not decays)
         coupled = cause("the decay is added to the gradient, not to the step", g=g + decay * w, decays=False)
         yield coupled
 
@@ -248,20 +273,20 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
     if "beta_1" in config:
         yield Cause("the moments are not corrected for their bias", partial(_uncorrected, config, arguments))
         yield Cause("epsilon is inside the root", partial(_inside_the_root, config, arguments))
-        yield cause("the correction counts one update too many", step=step + 1)
+        yield cause("the bias correction counts one update too many", step=step + 1)
         if step:
-            yield cause("the correction counts one update too few", step=step - 1)
+            yield cause("the bias correction counts one update too few", step=step - 1)
         for epsilon in EPSILONS:
             yield cause(f"epsilon is {epsilon:g}", {"epsilon": epsilon})
         for epsilon in EPSILONS if other is not None else ():
             if epsilon == config["epsilon"]:
                 continue
-            yield cause(f"epsilon is {epsilon:g}, added to {side} root", {"name": other, "epsilon": epsilon})
+            yield cause(f"epsilon is {epsilon:g}, added to {root}", {"name": other, "epsilon": epsilon})
         for beta in (0.0, 0.5, 0.8, 0.95, 0.99):
             yield cause(f"beta_1 is {beta:g}", {"beta_1": beta})
         for beta in (0.9, 0.95, 0.98, 0.99, 0.999):
             yield cause(f"beta_2 is {beta:g}", {"beta_2": beta})
-    yield cause("the gradient's sign is turned", g=-g)
+    yield cause("the gradient has the wrong sign", g=-g)
     schedule = config.get("learning_rate")
     if isinstance(schedule, Mapping):
         of_step = schedules.from_config(dict(schedule))
@@ -283,7 +308,9 @@ def _otherwise(
 
 
 def of_inferred_epsilon(golden: Trace, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
-    """An update with the epsilon that gives what theirs is where v is smallest, so that it matters most."""
+    """Yields an update with the epsilon that follows from the updated parameter. It is computed from the numbers with
+    the smallest v, where epsilon has the largest effect.
+    """
     config = dict(golden.settings["optimizer"])
     if "beta_1" not in config or config.get("name") not in optimizers.OPTIMIZERS:
         return
@@ -310,7 +337,7 @@ def _inside_the_root(config: Mapping[str, Any], arguments: Arguments, a: Argumen
 
 
 def rate_causes(golden: Trace, step: int) -> Iterator[Cause]:
-    """Mistakes in the learning rate."""
+    """Yields mistakes in the learning rate: the rate of the update before or after."""
     schedule = golden.settings["optimizer"].get("learning_rate")
     if isinstance(schedule, Mapping):
         of_step = schedules.from_config(dict(schedule))

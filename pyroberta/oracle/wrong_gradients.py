@@ -1,4 +1,6 @@
-"""What a wrong gradient looks like beside the true one: the mistakes that people make when they write a backward."""
+"""Names the mistake in a wrong gradient, from its differences to the true one. The mistakes are those of hand-written
+backwards.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +14,41 @@ from numpy import ndarray as Array
 
 from pyroberta.oracle.signatures import factor_of
 
-CLOSE = 1e-6  # of the largest number: as near are two gradients that are called the same
-ROUGHEST = 1e-2  # of the largest number: a true gradient that is known no better says nothing
-MOST_ROWS = 256  # of y, whose shares of a gradient are looked at one by one
-FEWEST = 3  # numbers that a factor has to fit, where it is not the true gradient's
+CLOSE = 1e-6  # times the largest number: the largest difference of two gradients that count as equal
+ROUGHEST = 1e-2  # times the largest number: a true gradient that is more uncertain than this is not compared
+MOST_ROWS = 256  # the largest number of rows of y whose shares of a gradient are tried one by one
+FEWEST = 3  # the smallest number of elements that a factor must fit, for an array other than the true gradient
 
 
 class Wrong(NamedTuple):
-    """A wrong gradient, and what is known of it."""
+    """A wrong gradient and the true one. `found` and `true` are float64 arrays in the shape of the argument, and `dy`
+    has the shape of y.
+    """
 
     found: Array
     true: Array
-    terms: Array  # y's shape and the argument's: what each number of y has of the gradient
-    jacobian: Array  # the same without dy
+    terms: Array  # (*shape of y, *shape of the argument): the share of each number of y in the gradient
+    jacobian: Array  # the same shape: the derivative of each number of y
     dy: Array
-    uncertain: float  # how far `true` may be off
+    uncertain: float  # the largest error of `true`
 
     @property
     def tolerance(self) -> float:
-        """How far a number may be off that is called right."""
+        """The largest error of a number that counts as right."""
         return self.uncertain + CLOSE * _largest(self.true)
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """The lengths that may be in a factor."""
+        """The lengths that may occur in a factor: description -> length."""
         return sizes_of(self.found.shape, self.dy.shape)
 
 
 def looks_of(wrong: Wrong, others: Iterable[tuple[str, Array]] = ()) -> str:
-    """What is wrong with it, in words; "" where no known mistake fits.
+    """Returns what is wrong with a gradient, in words, or "" if no known mistake fits.
 
     Args:
         wrong: the gradient.
-        others: the true gradients of other arguments, and what to call these.
+        others: the name and the true gradient of each other argument of the same shape.
     """
     found, true = wrong.found, wrong.true
     if looks := of_itself(found):
@@ -54,7 +58,7 @@ def looks_of(wrong: Wrong, others: Iterable[tuple[str, Array]] = ()) -> str:
     if _largest(true) <= wrong.uncertain + np.finfo(np.float64).eps * _largest(wrong.terms):
         return "it should be zero"
     if _is_near(found, true, wrong):
-        return "number by number it is right, up to rounding: forward is too rough to be measured any better"
+        return "each number is right up to rounding: forward is too inexact for a finer measurement"
     candidates = [*_candidates(wrong), *((f"it is the gradient of {name}", one) for name, one in others)]
     for words, candidate in candidates:
         if _largest(candidate) and _is_near(found, candidate, wrong):
@@ -71,7 +75,9 @@ def looks_of(wrong: Wrong, others: Iterable[tuple[str, Array]] = ()) -> str:
 
 
 def of_itself(found: Array) -> str:
-    """What a gradient tells without the true one."""
+    """Returns a mistake that the gradient shows without the true one: numbers that are not finite, or only zeros. Else
+    it returns "".
+    """
     if not np.isfinite(found).all():
         at = tuple(map(int, np.argwhere(~np.isfinite(found))[0]))
         return f"{(~np.isfinite(found)).sum()} of its numbers are not finite, the first at {list(at)}"
@@ -79,10 +85,10 @@ def of_itself(found: Array) -> str:
 
 
 def of_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """What a wrong shape tells, to be added to an error.
+    """Returns a hint about a wrong shape, for the end of an error, or "".
 
     >>> of_shape((5, 3), (3,))
-    '. Was it to be summed over its first axis?'
+    '. Should it be summed over its first axis?'
     """
     if found == wanted:
         return ""
@@ -90,22 +96,32 @@ def of_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
         return ". Is it transposed?"
     if len(found) > len(wanted) and found[len(found) - len(wanted) :] == wanted:
         axes = len(found) - len(wanted)
-        return f". Was it to be summed over its first {'axis' if axes == 1 else f'{axes} axes'}?"
+        return f". Should it be summed over its first {'axis' if axes == 1 else f'{axes} axes'}?"
     return ""
 
 
 def sizes_of(argument: tuple[int, ...], y: tuple[int, ...]) -> Mapping[str, int]:
-    """The lengths that may be in a factor, by what they are."""
+    """Returns the lengths that may occur in a factor: description -> length.
+
+    Args:
+        argument: the shape of the argument.
+        y: the shape of y.
+    """
     sizes = {f"the length of y's axis {axis}": length for axis, length in enumerate(y)}
     sizes |= {f"the length of the argument's axis {axis}": length for axis, length in enumerate(argument)}
     return sizes | ({"the size of y": math.prod(y)} if len(y) > 1 else {})
 
 
 def of_factors(factors: Array, sizes: Mapping[str, int]) -> str:
-    """That it is a multiple, if each direction gives the same factor; and where the factor may come from.
+    """Returns that the gradient is a multiple of the true one, with the possible origin of the factor. It returns "" if
+    the factors differ.
+
+    Args:
+        factors: the factor along each direction, (directions,).
+        sizes: the return value of `sizes_of`.
 
     >>> of_factors(np.array([-0.5]), {"the length of y's axis 0": 4})
-    "it is -0.5 times what it should be: the sign, and 1/√4, where 4 is the length of y's axis 0"
+    "it is -0.5 times what it should be: the sign is wrong, and the factor is 1/√4, where 4 is the length of y's axis 0"
     """
     factor = float(factors.mean())
     if not np.isfinite(factors).all() or np.ptp(factors) > CLOSE * abs(factor):
@@ -114,10 +130,10 @@ def of_factors(factors: Array, sizes: Mapping[str, int]) -> str:
     return f"it is {factor:.6g} times what it should be{': ' if explained else ''}{explained}"
 
 
-# What a factor says of a length n: the factor's exponent of n, how it is written, and the mistake that gives it.
+# The factors that come from a length n: the exponent of n, how it is written, and the usual mistake.
 POWERS = {
-    1.0: ("{}", ": a sum in place of a mean?"),
-    -1.0: ("1/{}", ": a mean in place of a sum?"),
+    1.0: ("{}", ": a sum instead of a mean?"),
+    -1.0: ("1/{}", ": a mean instead of a sum?"),
     0.5: ("√{}", ""),
     -0.5: ("1/√{}", ""),
     2.0: ("{}²", ""),
@@ -126,12 +142,12 @@ POWERS = {
 
 
 def _explained(factor: float, sizes: Mapping[str, int]) -> str:
-    """Where a factor may come from; "" for one that nothing is known of."""
+    """Returns the possible origin of a factor, or "" if none is known."""
     size = abs(factor)
     for exponent, (written, mistake) in POWERS.items():
         for name, n in sizes.items():
             if n > 1 and abs(size - n**exponent) <= CLOSE * size:
-                sign = "the sign, and " if factor < 0.0 else ""
+                sign = "the sign is wrong, and the factor is " if factor < 0.0 else ""
                 return f"{sign}{written.format(n)}, where {n} is {name}{mistake}"
     return "the sign is wrong" if abs(factor + 1.0) <= CLOSE else ""
 
@@ -164,10 +180,10 @@ def _candidates(wrong: Wrong) -> Iterator[tuple[str, Array]]:
             yield f"its {line}s are in reverse order", np.flip(true, axis)
     shares = list(enumerate(_shares(wrong)))
     for k, share in shares:
-        yield f"it is the share of y's row {k} alone: the sum over the others is missing", share
+        yield f"it is only the share of y's row {k}: the shares of the other rows are missing", share
     for k, share in shares:
-        yield f"the share of y's row {k} is missing in it", true - share
-        yield f"the share of y's row {k} is in it twice", true + share
+        yield f"the share of y's row {k} is missing", true - share
+        yield f"the share of y's row {k} is added twice", true + share
 
 
 def _shares(wrong: Wrong) -> Array:
@@ -182,7 +198,7 @@ def _shares(wrong: Wrong) -> Array:
 
 
 def _assigned(wrong: Wrong) -> str:
-    """One term of a sum, where all of them belong."""
+    """Whether numbers are one term of a sum instead of the sum."""
     shares = _shares(wrong)
     if not len(shares):
         return ""
@@ -190,30 +206,37 @@ def _assigned(wrong: Wrong) -> str:
     several = (np.abs(shares) > wrong.tolerance).sum(axis=0) > 1
     one_of_them = (np.abs(shares - wrong.found) <= wrong.tolerance).any(axis=0)
     if outside.sum() > 1 and (several & one_of_them)[outside].all():
-        return "where a number is the sum of several rows' shares it has one of them: assigned, not added up"
+        return (
+            "a number that should be the sum of the shares of several rows of y is only one of them: assigned, not "
+            "added up"
+        )
     return ""
 
 
 def _in_one_line(wrong: Wrong) -> str:
-    """Wrong in a single number, row or column."""
+    """Whether only one number, row or column is wrong."""
     outside = np.abs(wrong.found - wrong.true) > wrong.tolerance
     places = np.argwhere(outside)
     if len(places) == 1:
         at = tuple(map(int, places[0]))
-        return f"it differs at {list(at)} alone: {wrong.found[at]:.6g} in place of {wrong.true[at]:.6g}"
+        return f"it differs only at {list(at)}: {wrong.found[at]:.6g} instead of {wrong.true[at]:.6g}"
     for axis in range(outside.ndim):
         at_axis = np.unique(places[:, axis])
         if len(at_axis) == 1 < outside.shape[axis]:
             line = {0: "row", 1: "column"}.get(axis) if outside.ndim == 2 else f"axis {axis} at"
             found, true = (np.take(one, at_axis[0], axis=axis) for one in (wrong.found, wrong.true))
             factor = 0.0 if not found.any() else _factor(found, true, wrong)
-            detail = "" if factor is None else f", where it is {'zero' if not factor else f'{factor:.6g} times it'}"
-            return f"it differs in {line} {at_axis[0]} alone{detail}"
+            detail = (
+                ""
+                if factor is None
+                else f", where it is {'zero' if not factor else f'{factor:.6g} times the true value'}"
+            )
+            return f"it differs only in {line} {at_axis[0]}{detail}"
     return ""
 
 
 def _by_lines(wrong: Wrong) -> str:
-    """Each row, or column, times a number of its own, or off by the same vector, or the same."""
+    """Whether each row, or each column, has a factor, differs by the same vector, or is the same."""
     if wrong.found.ndim != 2:
         return ""
     for turned, line, other in ((False, "row", "column"), (True, "column", "row")):
@@ -231,7 +254,7 @@ def _by_lines(wrong: Wrong) -> str:
 
 
 def _permuted(wrong: Wrong) -> str:
-    """The right numbers in other places."""
+    """Whether the numbers are right, but in other places."""
     found, true = wrong.found, wrong.true
     if found.ndim > 1 and len(found) > 1:
         rows, correct = (one.reshape(len(one), -1) for one in (found, true))
@@ -244,12 +267,12 @@ def _permuted(wrong: Wrong) -> str:
 
 
 def _most(wrong: Wrong) -> str:
-    """Where it differs most, when nothing else is known."""
+    """Where the difference is largest, if no mistake is recognized."""
     at = tuple(map(int, np.unravel_index(np.abs(wrong.found - wrong.true).argmax(), wrong.true.shape)))
     outside = int((np.abs(wrong.found - wrong.true) > wrong.tolerance).sum())
     return (
-        f"{outside} of {wrong.true.size} numbers differ, most the one at {list(at)}: "
-        f"{wrong.found[at]:.6g} in place of {wrong.true[at]:.6g}"
+        f"{outside} of {wrong.true.size} numbers differ. The largest difference is at {list(at)}: "
+        f"{wrong.found[at]:.6g} instead of {wrong.true[at]:.6g}"
     )
 
 

@@ -907,7 +907,10 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     np.savez(theirs, **given, **{f"strange.{i}": np.ones(2) for i in range(20)})
     assert main(command) == 1
     printed = capsys.readouterr().out
-    assert "20 of their names are of nothing in the trace, and only 2 of its tensors compared: 'strange.0', " in printed
+    assert (
+        "20 of their names belong to no tensor of the trace, and only 2 of its tensors compared: 'strange.0', "
+        in printed
+    )
     assert " and 16 more\n" in printed
     assert "--names FILE says what they are" not in printed  # it was given
     assert "names of --names that their tensors lack: 'y'" in printed
@@ -930,11 +933,11 @@ def test_a_comparison_prints_what_it_left_out(model, tmp_path, capsys):
     assert main(command) == 0
     first, *remarks = capsys.readouterr().out.splitlines()
     assert first.endswith("none beyond rounding")
-    assert remarks[0] == f"{layer}.output.LayerNorm and {layer} should be the same, and differ; the latter counts"
-    assert remarks[1].startswith("'lm_head' has shape (7, 7), and no known layout leads from there to loss.logits, ")
+    assert remarks[0] == f"{layer}.output.LayerNorm and {layer} should be equal, but differ; the second is used"
+    assert remarks[1].startswith("'lm_head' has shape (7, 7), and no known layout converts it to loss.logits, ")
     assert remarks[1].endswith(". Left out: 'lm_head'")
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["remarks"] == remarks
     np.savez(theirs, **odd)
     assert main(command) == 2
-    assert "'lm_head' has shape (7, 7), and no known layout leads from there" in capsys.readouterr().err
+    assert "'lm_head' has shape (7, 7), and no known layout converts it" in capsys.readouterr().err

@@ -123,7 +123,7 @@ FAULTS = {
     ),
     "epsilon outside": (
         "add_norm_forward", (2, 0), norm_with(lambda c, e: c / (np.sqrt((c * c).mean(1, keepdims=True)) + 1e-3)),
-        "epsilon is outside the root, and 0.001",
+        "epsilon is outside the root, and is 0.001",
     ),
     "unbiased variance": (
         "add_norm_forward", (2, 0),
@@ -140,7 +140,7 @@ FAULTS = {
         "attention_forward", (1, 0), attention_with(order="interleaved"), "heads are interleaved, not side by side",
     ),
     "causal": (
-        "attention_forward", (1, 0), attention_with(mask=lower), "a token does not see those after it: a causal mask",
+        "attention_forward", (1, 0), attention_with(mask=lower), "a token does not see later tokens: a causal mask",
     ),
     "positions from 1": (
         "embedding_forward", (0, 0), embedding_at(1),
@@ -244,13 +244,15 @@ def test_names_and_shapes_that_do_not_fit_are_told():
     golden = clean()
     report = compare(golden, {"layers.9.output": np.ones(2), "loss.losses": golden["loss.losses"]})
     assert report.missing == ["layers.9.output"]
-    assert "1 of their names is of nothing in the trace: 'layers.9.output'" in str(report)
-    with pytest.raises(ValueError, match=r"loss\.losses has the shape \(2,\); the trace's is"):
+    assert "1 of their names belongs to no tensor of the trace: 'layers.9.output'" in str(report)
+    with pytest.raises(ValueError, match=r"loss\.losses has the shape \(2,\), and the trace's tensor has"):
         compare(golden, {"loss.losses": np.ones(2)})
     report = compare(golden, align(golden, {"x": np.ones(2), "y": np.ones(2), "loss.losses": golden["loss.losses"]}))
     assert (report.missing, len(report.findings)) == (["x", "y"], 1)
-    assert "2 of their names are of nothing in the trace, and only 1 of its tensors compared: 'x', 'y'" in str(report)
-    assert str(compare(golden, {})) == "nothing to compare: no name of theirs is one of the trace"
+    assert "2 of their names belong to no tensor of the trace, and only 1 of its tensors compared: 'x', 'y'" in str(
+        report
+    )
+    assert str(compare(golden, {})) == "nothing to compare: none of their names is a name of the trace"
 
 
 # --- after the last op ------------------------------------------------------------------------------------------------
@@ -274,13 +276,13 @@ def adam(w, g, rate=0.1, decay=0.004, corrected=True, inside=False, coupled=Fals
 UPDATES = {
     "right": (lambda w, g: adam(w, g), None),
     "uncorrected": (lambda w, g: adam(w, g, corrected=False), "the moments are not corrected for their bias"),
-    "inside": (lambda w, g: adam(w, g, inside=True), "epsilon is added to the corrected root"),
+    "inside": (lambda w, g: adam(w, g, inside=True), "epsilon is added to the bias-corrected root of v"),
     "coupled": (lambda w, g: adam(w, g, coupled=True), "the decay is added to the gradient, not to the step"),
     "no decay": (lambda w, g: adam(w, g, decay=0.0), "the decay is left out"),
     "without rate": (
         lambda w, g: adam(w, g, decay=0.0) - 0.004 * w, "the decay is not multiplied by the learning rate",
     ),
-    "upwards": (lambda w, g: adam(w, -g), "the gradient's sign is turned"),
+    "upwards": (lambda w, g: adam(w, -g), "the gradient has the wrong sign"),
     "half": (lambda w, g: (w + adam(w, g)) / 2, ""),
 }  # fmt: skip
 
@@ -305,7 +307,7 @@ CLIPS = {
     "alone": (
         lambda x, norm: x * min(1.0, 0.05 / np.linalg.norm(x)), "each parameter's gradient is clipped by its own norm",
     ),
-    "numbers": (lambda x, norm: np.clip(x, -0.05, 0.05), "each number is clipped"),
+    "numbers": (lambda x, norm: np.clip(x, -0.05, 0.05), "each number is clipped, not the norm"),
     "right": (lambda x, norm: x * (0.05 / norm), None),
 }  # fmt: skip
 
@@ -374,7 +376,7 @@ def attended(q, k, scale_by):
     [
         (
             lambda w: w.sum(2, keepdims=True) * np.linspace(1.1, 1.5, 5)[:, None],
-            "22.15% of the weight goes beyond the sequence: padding is attended to",
+            "22.15% of the probability lies outside the sequence: queries attend to padding",
         ),
         (lambda w: w.sum(1, keepdims=True) * 1.1, "the softmax is taken over the queries"),
         (lambda w: w.sum(0), "the softmax is taken over the heads"),
@@ -416,7 +418,7 @@ def test_rows_of_the_position_table_that_the_trace_has_not():
     moved = rows[positions] + np.linspace(0.1, 0.2, rows.shape[1])
     (finding,) = compare(golden, {"embeddings.of_positions": moved}).departures
     assert finding.cause.startswith(
-        "each row is off by the same vector, as where the token type's embedding is missing"
+        "each row is off by the same vector, for example because the token type's embedding is missing"
     )
 
 
@@ -451,10 +453,10 @@ def test_the_page_has_every_tensor_and_no_foreign_markup():
 
 
 def test_a_trace_in_float32_is_no_reference():
-    with pytest.raises(ValueError, match="the trace is in float32, and what is compared with has to be in float64"):
+    with pytest.raises(ValueError, match="the trace is in float32; a trace for a comparison should be in float64"):
         compare(run(config_of(), 0, dtype="float32", precision=None), {})
     golden = clean()
-    with pytest.raises(ValueError, match=r"loss\.losses has the dtype complex128; numbers are expected"):
+    with pytest.raises(ValueError, match=r"loss\.losses has the dtype complex128; it should be an array of real"):
         compare(golden, {"loss.losses": golden["loss.losses"].astype(complex)})
 
 

@@ -73,8 +73,9 @@ def test_what_lies_between_is_told_where_no_cause_fits():
     (finding,) = compare(golden, theirs).departures
     assert finding.cause == ""
     assert finding.between[:3] == ("layers.0.attention.key", "layers.0.attention.value", "layers.0.attention.query")
-    assert "cause unknown; between what was given and it: layers.0.attention.key, layers.0.attention.value" in str(
-        finding
+    assert (
+        "cause unknown; places between the given tensors and it: layers.0.attention.key, layers.0.attention.value"
+        in str(finding)
     )
 
 
@@ -96,7 +97,7 @@ def test_another_library_s_adam_is_one_cause_at_every_parameter(dtype):
     given = {of: theirs[of].astype(dtype) for of in golden if of.startswith(("gradients.", "slots.", "updated."))}
     report = compare(golden, given, "float64" if dtype == np.float64 else None)
     causes = {one.cause for one in report.departures}
-    assert causes == {"epsilon is 1e-08, added to the corrected root"}
+    assert causes == {"epsilon is 1e-08, added to the bias-corrected root of v"}
 
 
 def test_epsilons_that_rounding_can_not_tell_apart_are_one_cause():
@@ -136,7 +137,7 @@ def test_positions_counted_over_the_padding_show_in_the_embeddings():
     moved = golden["batch.positions"] + np.repeat(lengths.max() - lengths, lengths)
     output = golden["embeddings.of_tokens"] + golden["parameters.embeddings.position"][moved]
     (finding,) = compare(golden, {"embeddings.output": output}).departures
-    assert finding.cause == f"positions are counted over the padding before a sequence, up to {lengths.max()} columns"
+    assert finding.cause == f"positions also count the padding before a sequence, up to {lengths.max()} columns"
 
 
 def test_a_decoder_of_an_update_ago():
@@ -144,7 +145,7 @@ def test_a_decoder_of_an_update_ago():
     h, table = golden["step_1.head.norm.output"], golden["parameters.embeddings.token"]
     theirs = {"step_1.head.norm.output": h, "step_1.loss.logits": h @ table.T + golden["step_1.parameters.head.bias"]}
     (finding,) = compare(golden, theirs).departures
-    assert finding.cause == "the logits' matrix is the token embedding before the last update: a stale decoder"
+    assert finding.cause == "the matrix of the logits is the token embedding before the last update: a stale decoder"
 
 
 def test_accumulation_as_a_mean_of_means_is_named_from_the_gradients():
@@ -170,4 +171,4 @@ def test_what_one_parameter_alone_shows_is_not_the_optimizer():
     (finding,) = compare(golden, theirs).departures
     assert (finding.name, finding.cause) == (f"updated.{KERNEL}", "")
     (finding,) = compare(golden, {f"updated.{KERNEL}": theirs[f"updated.{KERNEL}"]}).departures
-    assert finding.cause == "the correction counts one update too many"
+    assert finding.cause == "the bias correction counts one update too many"

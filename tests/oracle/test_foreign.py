@@ -217,7 +217,7 @@ def test_values_of_rows_come_out_packed(
     for name in (QUERY, f"d.{QUERY}"):
         assert np.array_equal(found.theirs[name], golden[name]), found.notes
     if layout == "padded" and len(lengths) * S > sum(lengths):
-        assert "padded rows taken away" in found.notes[QUERY]
+        assert "padded rows removed" in found.notes[QUERY]
 
 
 HEADS = {
@@ -268,7 +268,7 @@ def test_slots_of_target_rows_are_put_side_by_side(K: int) -> None:
     found = align(golden, {"mlm_head/intermediate_layer_norm": slots, "padding_mask": mask_of([5, 2, 4], 6, "right")})
     assert np.array_equal(found.theirs[NORM], golden[NORM])
     note, _, doubt = found.notes[NORM].partition("; ")
-    assert note == "slots of target rows put side by side"
+    assert note == "target rows read from mask slots"
     assert bool(doubt) == (K >= 5)  # they might be columns
 
 
@@ -322,7 +322,7 @@ def test_queries_keys_and_values_in_one(axis: int) -> None:
     for part in parts:
         for name in (f"parameters.layers.0.attention.{part}.{of}" for of in ("kernel", "bias")):
             assert np.array_equal(found.theirs[name], golden[name])
-            assert "split from q k v" in found.notes[name]
+            assert "a third of queries, keys and values" in found.notes[name]
         assert np.array_equal(
             found.theirs[f"layers.0.attention.{part}.output"], golden[f"layers.0.attention.{part}.output"]
         )
@@ -336,7 +336,7 @@ def test_a_token_type_is_added_to_the_positions() -> None:
         "roberta.embeddings.token_type_embeddings.weight": row[None],
     })  # fmt: skip
     assert np.allclose(found.theirs["parameters.embeddings.position"], position)
-    assert "token type added" in found.notes["parameters.embeddings.position"]
+    assert "the token type's row added" in found.notes["parameters.embeddings.position"]
     assert found.unknown == []
 
 
@@ -361,8 +361,8 @@ def test_a_guess_is_told_and_stays_the_same() -> None:
     found = align(golden, theirs)
     for name in theirs:
         assert found.notes[name] == (
-            "padded rows taken away on the left; it fits too with the padding on the right, further from the trace in "
-            "all alike"
+            "padded rows removed on the left; it also fits with the padding on the right, but then tensors of this "
+            "kind are further from the trace"
         )
 
 
@@ -383,7 +383,7 @@ def test_all_tensors_together_tell_on_which_side_padding_is(side: str) -> None:
     found = align(golden, {**theirs, PROBABILITIES: of_pairs})
     assert np.array_equal(found.theirs[QUERY], wrong)
     for name in found.theirs:
-        assert f"taken away on the {side}" in found.notes[name]
+        assert f"removed on the {side}" in found.notes[name]
         assert name == QUERY or np.array_equal(found.theirs[name], golden[name])
 
 
@@ -404,21 +404,21 @@ def test_all_tensors_together_tell_slots_from_rows(as_slots: bool) -> None:
     found = align(golden, theirs)
     assert np.array_equal(found.theirs[NORM], -1.5 * golden[NORM])
     assert np.array_equal(found.theirs[LOGITS], golden[LOGITS])
-    other = "rows of the sequences" if as_slots else "slots of target rows"
-    assert f"it fits too as {other}, further from the trace in all alike" in found.notes[LOGITS]
+    other = "rows of the sequences" if as_slots else "mask slots of target rows"
+    assert f"it also fits as {other}, but then tensors of this kind are further from the trace" in found.notes[LOGITS]
 
 
 def test_what_nothing_tells_apart_is_told() -> None:
     golden = golden_of([3, 1])
     found = align(golden, {QUERY: np.zeros((2, 3, 6))})
-    assert "it fits as well: padded rows taken away on the left" in found.notes[QUERY]
+    assert "it fits equally well: padded rows removed on the left" in found.notes[QUERY]
 
 
 def test_a_square_by_a_declared_name_is_decided_by_distance_and_by_the_traces_own_name_not_at_all() -> None:
     golden, kernel = golden_of([2]), "parameters.layers.0.attention.query.kernel"
     found = align(golden, {"w": golden[kernel].T}, {"w": kernel})
     assert np.array_equal(found.theirs[kernel], golden[kernel])
-    assert found.notes[kernel] == "transposed; it fits too, and is further from the trace: as it is"
+    assert found.notes[kernel] == "transposed; it also fits, further from the trace: as it is"
     assert np.array_equal(align(golden, {kernel: golden[kernel].T}).theirs[kernel], golden[kernel].T)
     found = align(golden, {"q.weight": golden[kernel]}, {"q.weight": kernel})  # torch's
     assert np.array_equal(found.theirs[kernel], golden[kernel].T)
@@ -441,8 +441,10 @@ def test_squares_lie_as_oblong_ones_of_the_same_dump() -> None:
     found = align(golden, {names_of(name)["hf"]: x for name, x in kernels.items()})  # not turned, as torch's would be
     assert all(np.array_equal(found.theirs[name], x) for name, x in kernels.items())
     square, oblong = (f"parameters.layers.0.{part}.kernel" for part in ("attention.query", "feed_forward.output"))
-    assert found.notes[square] == "a square, which lies as their others do, and not as Hugging Face's"
-    assert found.notes[oblong] == "Hugging Face's lie the other way round"
+    assert (
+        found.notes[square] == "a square kernel, read in the layout of their other kernels, not in that of Hugging Face"
+    )
+    assert found.notes[oblong] == "the layout is the transpose of Hugging Face's"
 
 
 def test_a_wrong_number_stays_wrong() -> None:
@@ -459,7 +461,7 @@ def test_masks_of_padding_are_the_other_way_round() -> None:
     mask = 1 - mask_of(lengths, 5, "left")
     found = align(golden, {QUERY: padded(golden[QUERY], lengths, 5, "left"), "encoder_padding_mask": mask})
     assert np.array_equal(found.theirs[QUERY], golden[QUERY])
-    assert found.notes[QUERY] == "padded rows taken away by their mask"
+    assert found.notes[QUERY] == "padded rows removed by their mask"
 
 
 def test_two_names_of_one_tensor() -> None:
@@ -467,7 +469,7 @@ def test_two_names_of_one_tensor() -> None:
     layer = "roberta.encoder.layer.0.attention.self.query"
     same = align(golden, {layer: golden[QUERY], QUERY: golden[QUERY]})
     assert same.notes[QUERY].endswith("is the same")
-    with pytest.raises(ValueError, match=r"should both be layers\.0\.attention\.query\.output, and differ"):
+    with pytest.raises(ValueError, match=r"should both be layers\.0\.attention\.query\.output, but differ"):
         align(golden, {layer: golden[QUERY], QUERY: golden[QUERY] + 1})
     found = align(golden, {layer: golden[QUERY], "mine": golden[QUERY] + 1}, {"mine": QUERY})
     assert found.names[QUERY] == "mine"
@@ -489,9 +491,12 @@ def test_what_fits_nothing_is_left_out_and_said() -> None:
     assert re.search(
         rf"has shape \(7, 6\), and no known layout .*\. Left out: '.*self\.query', 'd\.{QUERY}'$", found.remarks[0]
     )
-    assert found.remarks[1] == f"'{MEAN}' is an array of complex64, expected numbers. Left out: '{MEAN}'"
+    assert (
+        found.remarks[1]
+        == f"'{MEAN}' has the dtype complex64; it should be an array of real numbers. Left out: '{MEAN}'"
+    )
     for names in ({"lm_head": LOGITS, MEAN: MEAN}, {f"d.{QUERY}": f"d.{QUERY}"}):
-        with pytest.raises(ValueError, match=r"expected numbers|no known layout"):
+        with pytest.raises(ValueError, match=r"should be an array of real numbers|no known layout"):
             align(golden, {**odd, "lm_head": golden[LOGITS]}, names)
     with pytest.raises(ValueError, match=r"has shape \(7, 6\), and no known layout"):
         align(golden, odd)
@@ -505,7 +510,10 @@ def test_a_token_type_that_fits_nothing_is_left_out_with_the_positions() -> None
     }
     found = align(golden, {**theirs, f"{embeddings}.token_type_embeddings.weight": np.ones((1, 5))})
     assert list(found.theirs) == [LOGITS]
-    assert "token_type_embeddings.weight' has shape (5,), which doesn't go with (7, 6)" in found.remarks[0]
+    assert (
+        "token_type_embeddings.weight' has shape (5,), which can't be added to a position embedding of shape (7, 6)"
+        in found.remarks[0]
+    )
     assert found.remarks[0].endswith(f"Left out: '{embeddings}.position_embeddings.weight'")
     assert found.aside == {}
 
@@ -540,7 +548,7 @@ def test_of_modules_that_differ_the_outer_one_counts(name: str, inner_first: boo
     assert found.names[name] in outer
     (remark,) = found.remarks
     assert any(f"{one} and " in remark for one in inner)
-    assert any(f" and {one} should be the same, and differ; the latter counts" in remark for one in outer)
+    assert any(f" and {one} should be equal, but differ; the second is used" in remark for one in outer)
 
 
 def test_modules_that_differ_in_many_layers_are_told_once() -> None:
@@ -549,8 +557,8 @@ def test_modules_that_differ_in_many_layers_are_told_once() -> None:
         x = golden[f"layers.{i}.feed_forward.norm.output"]
         theirs |= {f"roberta.encoder.layer.{i}": x, f"roberta.encoder.layer.{i}.output.LayerNorm": 2.0 * x}
     (remark,) = align(golden, theirs).remarks
-    assert "and roberta.encoder.layer.0 should be the same, and differ; the latter counts" in remark
-    assert remark.endswith(", and likewise in one more place")
+    assert "and roberta.encoder.layer.0 should be equal, but differ; the second is used" in remark
+    assert remark.endswith(", as in one more place")
 
 
 @pytest.mark.parametrize(
@@ -570,7 +578,7 @@ def test_a_decoder_that_is_not_the_token_embedding_is_put_aside(embedding: str, 
     assert found.names[name] == embedding
     assert np.array_equal(found.aside["decoder"], other[:11])
     (remark,) = found.remarks
-    assert remark.startswith(f"{decoder} and {embedding} should be the same, and differ: the head's matrix isn't")
+    assert remark.startswith(f"{decoder} and {embedding} should be equal, but differ: the head's matrix is not")
     same = align(golden, {decoder: golden[name], embedding: golden[name]}, names)
     assert (same.aside, same.remarks) == ({}, [])
     alone = align(golden, {decoder: other})
@@ -604,11 +612,11 @@ SOME: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("layout", SOME)
-@pytest.mark.parametrize("kind", ["target rows alone", "first tokens alone"])
+@pytest.mark.parametrize("kind", ["only target rows given", "only first tokens given"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_that_are_not_there_are_nan(layout: str, kind: str, dtype: type) -> None:
     golden = golden_of([5, 2, 4])
-    rows = golden["batch.target_rows"] if kind == "target rows alone" else golden["batch.starts"][:-1]
+    rows = golden["batch.target_rows"] if kind == "only target rows given" else golden["batch.starts"][:-1]
     is_present = np.isin(np.arange(11), rows)
     for name in (QUERY, f"d.{QUERY}"):
         x = golden[name].astype(dtype)
@@ -624,12 +632,15 @@ def test_rows_that_are_not_there_are_nan(layout: str, kind: str, dtype: type) ->
 
 def test_as_many_targets_as_sequences_are_told_apart_by_distance() -> None:
     golden = golden_of([1, 3])  # targets: rows 0 and 2
-    for rows, note in ((golden["batch.target_rows"], "target rows alone"), (np.array([0, 1]), "first tokens alone")):
+    for rows, note in (
+        (golden["batch.target_rows"], "only target rows given"),
+        (np.array([0, 1]), "only first tokens given"),
+    ):
         found = align(golden, {QUERY: golden[QUERY][rows]})
         assert np.flatnonzero(found.partial[QUERY]).tolist() == rows.tolist()
-        assert found.notes[QUERY].startswith(f"{note}; it fits too, and is further from the trace: ")
+        assert found.notes[QUERY].startswith(f"{note}; it also fits, further from the trace: ")
     alone = align(golden_of([2]), {QUERY: golden_of([2])[QUERY][:1]})  # where both are the same row
-    assert alone.notes[QUERY] == "target rows alone"
+    assert alone.notes[QUERY] == "only target rows given"
 
 
 def test_rows_of_two_names_are_put_together() -> None:
@@ -704,7 +715,7 @@ def test_files_names_in_the_place_of_what_is_in_them_are_refused(argument: str) 
     given = {"golden": golden_of([2]), "tensors": {}, "names": {}, argument: "file"}
     with pytest.raises(TypeError, match=f"{argument} should be a .*; got a str"):
         align(**given)
-    with pytest.raises(TypeError, match="names should be texts, got 3"):
+    with pytest.raises(TypeError, match="the names of tensors should be texts, got 3"):
         align(golden_of([2]), {3: np.ones(2)})
 
 
@@ -742,17 +753,17 @@ def test_a_scalar_may_have_an_axis():
 @pytest.mark.parametrize(
     ("theirs", "names", "message"),
     [
-        ({QUERY: np.ones((7, 6))}, {}, r"has shape \(7, 6\), and no known layout leads .* \(4, 6\) in the trace"),
+        ({QUERY: np.ones((7, 6))}, {}, r"has shape \(7, 6\), and no known layout converts .* \(4, 6\) in the trace"),
         ({QUERY: np.ones(())}, {}, r"no known layout"),
         ({PROBABILITIES: np.ones((2, 2, 2, 3))}, {}, r"no known layout"),
-        ({"parameters.layers.0.feed_forward.output.kernel": np.ones((6, 4))}, {}, r"Turn it around"),
+        ({"parameters.layers.0.feed_forward.output.kernel": np.ones((6, 4))}, {}, r"Transpose it"),
         ({"lm_head.dense.weight": np.ones((6, 5))}, {}, r"no known layout"),
         ({"attention_mask": np.ones((2, 3))}, {}, r"sequences of \[3, 3\] tokens, the trace's batch of \[3, 1\]"),
-        ({"attention_mask": np.ones(3)}, {}, r"should be \(B, S\)"),
-        ({QUERY: np.full((4, 6), "a")}, {}, r"expected numbers"),
-        ({"x": np.ones(2)}, {"y": QUERY}, r"the names given are of 'y', and their tensors have none of them; .* 'x'"),
-        ({"x": np.ones(2)}, {"x": "layers.7"}, r"declared as 'layers.7', which the trace lacks"),
-        ({"x": np.ones(2)}, {"x": "embeddings.token"}, r"which the trace lacks; it has parameters\.embeddings\.token"),
+        ({"attention_mask": np.ones(3)}, {}, r"should have two axes, \(B, S\)"),
+        ({QUERY: np.full((4, 6), "a")}, {}, r"should be an array of real numbers"),
+        ({"x": np.ones(2)}, {"y": QUERY}, r"names declares 'y', and no tensor has such a name; .* 'x'"),
+        ({"x": np.ones(2)}, {"x": "layers.7"}, r"declared as 'layers.7', which is not in the trace"),
+        ({"x": np.ones(2)}, {"x": "embeddings.token"}, r"similar names of .* are parameters\.embeddings\.token"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(theirs: dict[str, np.ndarray], names: dict[str, str], message: str) -> None:

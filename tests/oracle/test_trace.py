@@ -488,6 +488,6 @@ def test_what_is_no_trace_is_refused(tmp_path, change, message: str):
     TRACES["untied"].save(file)
     change(file)
     if not message:
-        file, message = tmp_path / "p" / "model.safetensors", "is no trace: its metadata has no 'pyroberta_trace'"
+        file, message = tmp_path / "p" / "model.safetensors", "is not a trace: its metadata has no 'pyroberta_trace'"
     with pytest.raises(ValueError, match=message):
         read_trace(file)

@@ -157,7 +157,7 @@ def test_what_hooks_take_aligns_and_is_close(tmp_path: Path, side: str, knows: s
     assert wanted <= found.theirs.keys()
     assert len([name for name in found.theirs if name.startswith("layers.1.")]) > 10
     assert len([name for name in found.theirs if name.startswith("d.layers.1.")]) > 7
-    pads = [note for note in found.notes.values() if "padded rows taken away" in note]
+    pads = [note for note in found.notes.values() if "padded rows removed" in note]
     words = {"mask": "by their mask", "ids": f"on the {side}, by their ids", "nothing": f"on the {side}"}[knows]
     assert pads
     assert all(words in note for note in pads)
@@ -195,4 +195,4 @@ def test_what_keras_layers_give_aligns_and_is_close(tmp_path: Path) -> None:
     named = {name for name in golden if "keras" in names_of(name) and not re.match(r"d\.|grad|clip|slots|upd", name)}
     missing = named - found.theirs.keys()
     assert all(re.search(r"dropout|probabilities", name) for name in missing), missing  # they have no path there
-    assert found.notes["loss.logits"] == "slots of target rows put side by side"
+    assert found.notes["loss.logits"] == "target rows read from mask slots"

@@ -261,7 +261,7 @@ def detached_residual(model: Any) -> None:
         (other_activation, "layers.1.feed_forward.activation", "GELU by tanh"),
         (other_epsilon, "layers.0.feed_forward.norm.output", "epsilon is 0.001"),
         (other_positions, "embeddings.of_positions", "positions begin 1 row too late"),
-        (no_mask, "layers.0.attention.probabilities.0", "padding is attended to"),
+        (no_mask, "layers.0.attention.probabilities.0", "queries attend to padding"),
         (no_scale, "layers.1.attention.probabilities.0", "not divided by the root of D"),
         (stale_decoder, "loss.logits", "not the token embedding"),
         (causal, "layers.0.attention.probabilities.0", "causal mask"),
@@ -291,7 +291,7 @@ def test_of_two_modules_that_should_give_the_same_the_outer_one_counts() -> None
     model = made()
     louder_layer(model)
     remarks = check_transformers(model, IDS).remarks
-    assert any("roberta.encoder.layer.1 should be the same, and differ" in remark for remark in remarks)
+    assert any("roberta.encoder.layer.1 should be equal, but differ" in remark for remark in remarks)
 
 
 def test_a_config_of_another_arithmetic_is_compared_with_robertas() -> None:
