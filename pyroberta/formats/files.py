@@ -207,6 +207,19 @@ def _int(text: str) -> int:
     return int(text)
 
 
+def boolean(file: os.PathLike[str], values: Any, key: str, default: bool) -> bool:
+    """Returns the true or false of a key in an object of `file`; or the default, if the key is missing or null, or
+    `values` is no object.
+
+    Raises:
+        ValueError: if the value is anything else.
+    """
+    value = values.get(key) if isinstance(values, Mapping) else None
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{file}: {key} should be true or false, got {shown(value)}")
+    return default if value is None else value
+
+
 def number(file: Path, values: Mapping[str, Any], key: str, default: int | float) -> Any:
     """Returns the number of a key in an object of `file`, or the default if the key is missing. If the default is
     whole, the number must be whole.

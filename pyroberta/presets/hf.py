@@ -28,7 +28,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import contents, exists, number, shown
+from pyroberta.formats.files import boolean, contents, exists, number, shown
 from pyroberta.formats.stored import (
     Copy,
     Stored,
@@ -203,7 +203,7 @@ def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
             f"{fields['pad_id'] + 1} rows (pad_token_id + 1) are never used"
         )
     fields["max_sequence_length"] = rows - fields["pad_id"] - 1
-    fields["tie_embeddings"] = _tied(file, values)
+    fields["tie_embeddings"] = boolean(file, values, "tie_word_embeddings", default=True)
     if values.get("classifier_dropout") is not None:
         fields["classifier_dropout"] = number(file, values, "classifier_dropout", 0.0)
     fields |= _head(file, values)
@@ -211,14 +211,6 @@ def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
         return RobertaConfig(**fields)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-
-
-def _tied(file: Path, values: Mapping[str, Any]) -> bool:
-    """Whether the head's matrix is the token embedding, which it is if the key is missing or null."""
-    found = values.get("tie_word_embeddings")
-    if found is not None and not isinstance(found, bool):
-        raise ValueError(f"{file}: tie_word_embeddings should be true or false, got {shown(found)}")
-    return found is not False
 
 
 def _head(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:

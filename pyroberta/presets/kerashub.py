@@ -33,7 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.formats import hdf5, stored
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import contents, number, shown
+from pyroberta.formats.files import boolean, contents, number, shown
 from pyroberta.formats.stored import ReadWhenAsked, Stored, few
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
@@ -313,6 +313,9 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     has_settings = directory.has(TOKENIZER)
     settings = _object(directory, TOKENIZER, "RobertaTokenizer") if has_settings else {}
     extras = read_extras(directory, TOKENIZER) if has_settings else {}
+    file = directory / TOKENIZER
+    add_prefix_space = boolean(file, settings, "add_prefix_space", default=False)
+    mask_lstrip, trim_offsets = (boolean(file, extras, key, default=True) for key in ("mask_lstrip", "trim_offsets"))
     vocabulary = directory.json(VOCABULARY)
     merges = parse_merges(directory.bytes(MERGES), directory / MERGES, len(vocabulary))
     try:
@@ -321,12 +324,12 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
             merges,
             sequence_length=settings.get("sequence_length"),
             dtype=dtype if (dtype := dtype_name(settings.get("dtype"))) in DTYPES else "int32",
-            add_prefix_space=settings.get("add_prefix_space") is True,
+            add_prefix_space=add_prefix_space,
             unsplittable_tokens=settings.get("unsplittable_tokens"),
-            mask_lstrip=extras.get("mask_lstrip") is not False,
+            mask_lstrip=mask_lstrip,
             added_tokens=extras.get("added_tokens"),
             separators=extras.get("separators", 2),
-            trim_offsets=extras.get("trim_offsets") is not False,
+            trim_offsets=trim_offsets,
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None

@@ -14,7 +14,7 @@ from typing import Any
 
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import exists, number, read_bytes, shown
+from pyroberta.formats.files import boolean, exists, number, read_bytes, shown
 from pyroberta.formats.new_files import NewFile
 from pyroberta.model.callers import callers_level
 from pyroberta.text.byte_level import BYTE_CHARACTERS
@@ -93,7 +93,7 @@ def read(directory: Directory) -> dict[str, Any]:
                 others.add(token)
     others |= _more_special_tokens(directory, named)
     reading = _Reading(arguments)
-    reading.mask_lstrip = _flag(directory, named.get("mask_token"), "lstrip", default=True)
+    reading.mask_lstrip = boolean(directory, named.get("mask_token"), "lstrip", default=True)
     if exists(directory / "tokenizer.json"):
         _read_tokenizer_json(directory, reading, named, config)
     else:
@@ -110,10 +110,10 @@ def read(directory: Directory) -> dict[str, Any]:
     letters = sum(len(token) for token in reading.added_tokens if isinstance(token, str))
     Budget(directory.path).make(f"the search for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     reading.refuse_overlaps(directory)
-    reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
+    reading.mask_lstrip = boolean(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
     if "unk_token" not in named or named["unk_token"] is not None:  # null: there is none, unless the vocabulary has it
         arguments.setdefault("unk_token", DEFAULTS["unk_token"])
-    arguments["add_prefix_space"] = _flag(
+    arguments["add_prefix_space"] = boolean(
         directory / CONFIG, config, "add_prefix_space", arguments.get("add_prefix_space", False)
     )
     extras = config.get(EXTRAS, {})
@@ -361,14 +361,6 @@ def _refuse_other_classes(path: Path, config: Mapping[str, Any]) -> None:
         raise _refusal(path, "split_special_tokens", config["split_special_tokens"], "false")
 
 
-def _flag(path: os.PathLike[str], said: Any, key: str, default: bool) -> bool:
-    """True or false under that key, the default where it is missing, null, or `said` is no object."""
-    value = said.get(key) if isinstance(said, Mapping) else None
-    if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{path}: {key} should be true or false, got {shown(value)}")
-    return default if value is None else value
-
-
 def _special_token(directory: os.PathLike[str], name: str, token: Any) -> str | None:
     """A special token is written as its text, or as an object with its text and flags; None where it is null."""
     content = token.get("content") if isinstance(token, Mapping) else token
@@ -426,7 +418,7 @@ def _read_vocabulary_and_merges(directory: Directory, reading: _Reading, special
     reading.added_tokens = {token: token in special_tokens for token in added_tokens}
     reading.normalized = {token: not is_special for token, is_special in reading.added_tokens.items()}
     config = _read_if_present(directory, CONFIG)
-    reading.arguments["trim_offsets"] = _flag(directory / CONFIG, config, "trim_offsets", default=True)
+    reading.arguments["trim_offsets"] = boolean(directory / CONFIG, config, "trim_offsets", default=True)
 
 
 def read_merges(path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
@@ -516,7 +508,7 @@ def _read_tokenizer_json(
         if framing["trim_offsets"] is None:
             framing["trim_offsets"] = False  # what doesn't trim can't be told to
         else:
-            framing["trim_offsets"] = _flag(path.parent / CONFIG, config, "trim_offsets", framing["trim_offsets"])
+            framing["trim_offsets"] = boolean(path.parent / CONFIG, config, "trim_offsets", framing["trim_offsets"])
         for role, name in (("start_token", "cls_token"), ("end_token", "sep_token")):
             said = _special_token(path.parent, name, named.get(name))
             if said is not None and said != framing[role]:

@@ -140,7 +140,7 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
             metrics=metrics,
             learning_rate=learning_rate,
             callbacks=callbacks,
-            stop_training=rest["stop_training"] is True,
+            stop_training=rest["stop_training"],
             optimizer=rest["optimizer"],
             feed=feed,
         )

@@ -271,13 +271,13 @@ class Trainer(Resumable):
             is_due,
             self._activated,
         )
-        self.history = history
         with self.backbone.writing("fit()", makes_room=True):
             if self._is_resuming:
                 run.check_resumption(self._state, initial_epoch, epochs)
             else:
                 run.begin(self._current_state(), initial_epoch)
             self._take_names(reader)  # not before: a fit that is refused changes nothing
+            self.history = history
             self.stop_training, self._run, self._averaged_at = False, run, None
             try:
                 callback_list.on_train_begin()

@@ -160,6 +160,7 @@ def rewritten(file: Path, change) -> None:
         (lambda tensors, rest: rest.update(slots=[f"s{i}" for i in range(9)]), "its slots should be a list of up to 8"),
         (lambda tensors, rest: rest.update(step=1 << 44), "its step should be a whole number from 0 to 2\\*\\*44 - 1"),
         (lambda tensors, rest: rest.update(data_pass=1 << 60), "its data_pass should be a whole number"),
+        (lambda tensors, rest: rest.update(stop_training="no"), "stop_training is 'no', which training can't give"),
         (lambda tensors, rest: rest.update(callbacks=3), "its learning rate or its callbacks have another type"),
         (lambda tensors, rest: rest.update(learning_rate=[1]), "its learning rate or its callbacks have"),
     ],

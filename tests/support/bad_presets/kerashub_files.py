@@ -230,6 +230,16 @@ CASES: dict[str, Case] = {
         )
         for file in ("config.json", "task.json", "tokenizer.json", "preprocessor.json")
     },
+    "keras: a text for whether a space is put before": Case(
+        "kerashub",
+        change("tokenizer.json", lambda found: found["config"].update(add_prefix_space="no")),
+        "tokenizer.json: add_prefix_space should be true or false, got 'no'",
+    ),
+    "keras: a text for whether a mask takes the space": Case(
+        "kerashub",
+        change("tokenizer.json", lambda found: found.update(pyroberta={"mask_lstrip": "no"})),
+        "tokenizer.json: mask_lstrip should be true or false, got 'no'",
+    ),
     **no_json(
         "kerashub",
         "config.json",
