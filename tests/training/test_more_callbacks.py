@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 import warnings
@@ -311,6 +312,49 @@ def test_other_examples_of_the_same_number_are_told(tmp_path):
     arguments = {"batch_size": 2, "epochs": 2, "verbose": 0, "callbacks": [BackupAndRestore(tmp_path), Interrupt(9, 9)]}
     with pytest.warns(UserWarning, match="its texts, labels or weights are not those of that run"):
         small_masked_lm().fit(TEXTS[::-1], **arguments)
+
+
+@pytest.mark.parametrize("wrong", ["missing", "x", [], {}, True, "more"])
+def test_a_damaged_state_of_any_callback_is_refused_by_its_name(tmp_path, wrong):
+    def given():
+        logger, saver = CSVLogger(tmp_path / "log.csv"), ModelCheckpoint(tmp_path / "model")
+        return [BackupAndRestore(tmp_path / "a"), EarlyStopping("loss"), ReduceLROnPlateau("loss"), logger, saver]
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(*given(), Interrupt(1, 0))
+    state = checkpoint.load(tmp_path / "a" / "latest.safetensors")[0]
+    found = [one for one in state.callbacks["callbacks"] if one["state"]]
+    assert [one["class"] for one in found] == [*(type(one).__name__ for one in given()), "History"]
+    for one in found:
+        for name in [*one["state"]][: 1 if wrong == "more" else None]:
+            is_empty = wrong == "missing" and len(one["state"]) == 1  # a callback without a state
+            if type(one["state"][name]) is type(wrong) or is_empty or (wrong == [] and name == "best_weights"):
+                continue
+            spoilt = copy.deepcopy(state)
+            (values,) = [each["state"] for each in spoilt.callbacks["callbacks"] if each["class"] == one["class"]]
+            values["more" if wrong == "more" else name] = wrong
+            if wrong == "missing":
+                del values[name]
+            model = small_masked_lm()
+            model.compile(optimizers.Adam(1e-2))
+            model.load_train_state(spoilt)
+            with pytest.raises(ValueError, match=f"the state of {one['class']} is damaged, .*: it (lacks|has) "):
+                fit(*given(), model=model)
+
+
+def test_a_callback_of_ones_own_has_its_own_state(tmp_path):
+    class Stopping(EarlyStopping):
+        def get_state(self):
+            return {"mine": 1}
+
+        def set_state(self, state):
+            self.found = state
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(BackupAndRestore(tmp_path), Stopping("loss"), Interrupt(1, 0))
+    stopping = Stopping("loss")
+    fit(BackupAndRestore(tmp_path), stopping, Interrupt(9, 9))
+    assert stopping.found == {"mine": 1}
 
 
 def test_a_damaged_latest_state_does_not_replace_the_one_before(tmp_path, monkeypatch):

@@ -68,6 +68,7 @@ class BackupAndRestore(Callback):
         "delete_checkpoint": true_or_false,
     }
     unsettable: ClassVar[Reasons] = {"save_before_preemption": "set save_freq to a number of steps"}
+    state_kinds: ClassVar[Mapping[str, Any]] = {"steps": int}
 
     def __init__(
         self,

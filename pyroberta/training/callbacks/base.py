@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from pyroberta.formats.budget import printable
+from pyroberta.formats.budget import printable, shown
 from pyroberta.model.attributes import Checked
 from pyroberta.model.callers import callers_level
 from pyroberta.training.callbacks import keras_callbacks
@@ -36,6 +36,8 @@ class Callback(Checked):
     Attributes:
         model: the model. `model.stop_training = True` ends `fit`.
         params: `epochs`, `steps` (None if unknown) and `verbose` of the call.
+        state_kinds: the types of all values in the state, by name, in the class that defines `get_state`. A state is
+            checked by them before it is loaded. An empty mapping, the default, means no check.
 
     >>> class Shout(Callback):
     ...     def on_epoch_end(self, epoch, logs=None):
@@ -43,6 +45,8 @@ class Callback(Checked):
     >>> Shout().on_epoch_end(0, {"loss": 2.5})
     epoch 1: loss 2.5!
     """
+
+    state_kinds: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -229,7 +233,8 @@ class CallbackList(Callback):
         return kept
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a state has the form that `get_state` returns.
+        """Checks that a state has the form that `get_state` returns, and that the state of each callback has the types
+        of its `state_kinds`.
 
         Raises:
             ValueError: if it does not.
@@ -255,6 +260,23 @@ class CallbackList(Callback):
                 "the state of training has no valid state of callbacks. Load a state that train_state() or a "
                 "checkpoint gave"
             )
+        for callback, place in zip(self.callbacks, self._places(state), strict=True):
+            kinds = _kinds(callback)
+            if place is None or not kinds or not (found := state["callbacks"][place]["state"]):
+                continue
+            wrong = [name for name, kind in kinds.items() if name not in found or not _is_of(found[name], kind)]
+            if wrong or set(found) != set(kinds):
+                name = [*wrong, *(set(found) - set(kinds))][0]
+                value = f"has {name} {shown(found[name])}" if name in found else f"lacks {name}"
+                raise ValueError(
+                    f"the state of {type(callback).__name__} is damaged, or from another version: it {value}"
+                )
+
+    def _places(self, state: Mapping[str, Any]) -> list[int | None]:
+        """The place of each callback's state."""
+        return _paired(
+            [type(callback).__name__ for callback in self.callbacks], [str(one["class"]) for one in state["callbacks"]]
+        )
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Gives each callback its state, and keeps the round that must be finished.
@@ -272,7 +294,7 @@ class CallbackList(Callback):
         if not state:
             return
         before = state["callbacks"]
-        places = _paired([type(one).__name__ for one in self.callbacks], [str(one["class"]) for one in before])
+        places = self._places(state)
         new = [
             type(callback).__name__
             for callback, place in zip(self.callbacks, places, strict=True)
@@ -342,6 +364,18 @@ def _refuse_one_file_for_two(callbacks: Sequence[Any]) -> None:
                     f"two callbacks, {' and '.join(kinds)}, would write {printable(theirs)}, and each would spoil what "
                     "the other one wrote. Give one of them another file"
                 )
+
+
+def _kinds(callback: Any) -> Mapping[str, Any]:
+    """The `state_kinds` of the class whose `get_state` a callback has, since a subclass may have another one."""
+    owner = next((one for one in type(callback).__mro__ if "get_state" in vars(one)), Callback)
+    kinds: Mapping[str, Any] = vars(owner).get("state_kinds", {})
+    return kinds
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value has a type. A boolean is no number."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def round_state(hook: str, number: int | None, logs: Logs, left: Iterable[int]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class CSVLogger(Callback):
         "csv_file": "set filename",
         "writer": "set filename and separator",
     }
+    state_kinds: ClassVar[Mapping[str, Any]] = {"columns": list, "before": int, "content": str}
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, ClassVar
 
 from pyroberta.training.callbacks.base import Callback, Logs
 from pyroberta.training.callbacks.screen import shown
@@ -24,6 +24,8 @@ class History(Callback):
     >>> history.history, history.epoch
     ({'loss': [3.0, 2.0]}, [0, 1])
     """
+
+    state_kinds: ClassVar[Mapping[str, Any]] = {"epoch": list, "history": Mapping}
 
     def __init__(self) -> None:
         super().__init__()

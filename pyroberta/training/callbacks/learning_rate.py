@@ -125,6 +125,7 @@ class ReduceLROnPlateau(Monitor):
         "cooldown": count,
         "min_lr": real_number(0.0),
     }
+    state_kinds: ClassVar[Mapping[str, Any]] = {"best": int | float | None, "wait": int, "cooldown_counter": int}
 
     def __init__(
         self,

@@ -99,6 +99,7 @@ class ModelCheckpoint(Monitor):
         "save_freq": save_freq,
     }
     unsettable: ClassVar[Reasons] = {"period": "set save_freq"}
+    state_kinds: ClassVar[Mapping[str, Any]] = {"best": int | float | None, "steps": int}
 
     def __init__(
         self,

@@ -167,6 +167,9 @@ class EarlyStopping(Monitor):
         "restore_best_weights": true_or_false,
         "start_from_epoch": count,
     }
+    state_kinds: ClassVar[Mapping[str, Any]] = {
+        "wait": int, "stopped_epoch": int, "best": int | float | None, "best_epoch": int, "best_weights": list | None,
+    }  # fmt: skip
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class TensorBoard(Callback):
         "write_steps_per_second": true_or_false,
         "update_freq": _update_freq,
     }
+    state_kinds: ClassVar[Mapping[str, Any]] = {"steps": int}
 
     def __init__(
         self,
