@@ -299,8 +299,21 @@ class Backbone(KerasModel):
             num_classes: the number of classes of the head, or None for a masked LM's head. The default is the preset's
                 head. A head that the preset lacks is untrained, and drawn from `seed`.
             head_name, classifier_hidden_dim: further properties of the head; see `RobertaConfig`.
+
+        Raises:
+            TypeError, ValueError: if an argument is out of range or would have no effect, or the preset is missing or
+                damaged.
+            FileNotFoundError, ImportError, ConnectionError, PermissionError: see `MaskedLM.from_preset`.
+
+        Warns:
+            FreshHeadWarning: if the head is untrained, though `num_classes` did not ask for another one.
         """
         load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
+        if load_weights and initializer != "keras":
+            raise ValueError(
+                f"initializer={initializer!r} would have no effect, since the preset's weights are loaded: leave it "
+                "out, or give load_weights=False"
+            )
         rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
         changes: dict[str, Any] = {} if dropout is None else dict.fromkeys(rates, dropout)
         changes |= {name: rate for name, rate in rates.items() if rate is not None}

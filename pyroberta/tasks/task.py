@@ -226,7 +226,8 @@ class Task(Trainer, KerasModel, ABC):
             backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
             dropout, attention_dropout: rates that replace the preset's. `dropout` alone sets both. For a classifier,
                 `dropout` is only the head's rate, as in KerasHub.
-            initializer: the rule for initial values, `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
+            initializer: the rule for initial values, `"keras"`, `"hf"` or `"neighbour"`; see `initialise`. The last two
+                need `load_weights=False`.
             seed: see the class. None means 0, or the saved seed with `load_optimizer`.
             name, compile: see the class.
 

@@ -117,6 +117,7 @@ def test_nobody_else_writes_within_changing(write):
         assert isinstance(error, RuntimeError)
         assert "changing() has not ended yet in another thread" in str(error)
     assert (lm.params["head.bias"] == 2.0).all()
+    assert lm.history is None
     lm.fit(TEXTS, verbose=0)
 
 

@@ -773,6 +773,8 @@ def test_from_preset_can_change_what_it_loads(small_preset: Path):
     stored = MaskedLM.from_preset(small_preset)
     fresh = MaskedLM.from_preset(small_preset, load_weights=False, seed=1, initializer="hf")
     assert (weights_of(fresh) != weights_of(stored)).any()
+    with pytest.raises(ValueError, match=r"initializer='hf' would have no effect, .* or give load_weights=False"):
+        MaskedLM.from_preset(small_preset, initializer="hf")
     assert fresh.preprocessor.tokenizer == stored.preprocessor.tokenizer or fresh.fill_mask("a <mask>")
     double = MaskedLM.from_preset(small_preset, dtype="float64", backend="numpy", dropout=0.3, attention_dropout=0.0)
     assert (weights_of(double) == weights_of(stored)).all()
