@@ -123,6 +123,18 @@ def check_name(attribute: str, value: Any) -> str:
     return value
 
 
+def check_layer_name(attribute: str, value: Any) -> str:
+    """Returns the value, if it is a name that a layer or a model of Keras can have.
+
+    Raises:
+        TypeError, ValueError: if it is not.
+    """
+    name = check_name(attribute, value)
+    if "/" in name:
+        raise ValueError(f"{attribute} must have no '/', as names of Keras's layers have none, got {shown(name)}")
+    return name
+
+
 def dtype_name(dtype: Any) -> Any:
     """Returns the name of a dtype. The dtype may be one of NumPy or Keras, a dtype policy of Keras, or the config of
     one.

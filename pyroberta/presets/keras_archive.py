@@ -178,8 +178,8 @@ def _check_settings(file: Path, kind: str, config: Mapping[str, Any], known: Col
 
 def _name(file: Path, kind: str, config: Mapping[str, Any]) -> str | None:
     name = config.get("name")
-    if name is not None and (not isinstance(name, str) or not name):
-        raise ValueError(f"{file}: name of {kind} should be a text that isn't empty, got {shown(name)}")
+    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        raise ValueError(f"{file}: name of {kind} should be a text that isn't empty and has no '/', got {shown(name)}")
     return name
 
 

@@ -16,7 +16,7 @@ from pyroberta.model.attributes import Checked, Checks, true_or_false
 from pyroberta.model.hints import Hinting, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import is_lora
-from pyroberta.model.serialization import check_name
+from pyroberta.model.serialization import check_layer_name
 from pyroberta.presets.built_in import PRESETS, BuiltIn
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class KerasModel(Hinting, Checked):
     """
 
     presets: ClassVar[Mapping[str, BuiltIn]] = PRESETS
-    checks: ClassVar[Checks] = {"name": check_name}
+    checks: ClassVar[Checks] = {"name": check_layer_name}
     name: str
     _is_task: ClassVar[bool] = False  # whether a head belongs to it
 

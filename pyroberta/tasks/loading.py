@@ -61,6 +61,11 @@ def load_model(
             f"safe_mode={shown(safe_mode)} would have no effect: nothing in an archive is run. Leave it out"
         )
     archive = open_archive(filepath)
+    if dtype is None and archive.dtype is None:
+        raise ValueError(
+            f"{archive.preset}: RobertaBackbone has a dtype for each layer. A quantized model can't be read: save it "
+            "before quantize(). Any other model is read with load_model(filepath, dtype='float32')"
+        )
     if dtype is None and archive.dtype not in PRECISIONS:
         raise ValueError(
             f"{archive.preset}: RobertaBackbone is in {shown(archive.dtype)}; here it can be in "

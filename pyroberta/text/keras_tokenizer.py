@@ -12,7 +12,7 @@ import numpy as np
 from pyroberta.model.attributes import Checked, Checks, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import Hinting, hinting
-from pyroberta.model.serialization import arguments_of, check_name, without_defaults
+from pyroberta.model.serialization import arguments_of, check_layer_name, without_defaults
 from pyroberta.text import hooks
 from pyroberta.text.foreign_names import ARGUMENTS, ATTRIBUTES
 from pyroberta.text.texts import checked_texts, is_row
@@ -39,7 +39,7 @@ class KerasTokenizer(Hinting, Checked):
 
     presets = hooks.Presets()
     elsewhere = ATTRIBUTES
-    checks: ClassVar[Checks] = {"sequence_length": _length, "name": check_name}
+    checks: ClassVar[Checks] = {"sequence_length": _length, "name": check_layer_name}
     vocabulary: dict[str, int]
     added_tokens: dict[str, bool]
     unk_token: str | None

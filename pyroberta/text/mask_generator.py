@@ -13,7 +13,7 @@ from pyroberta.formats.budget import described
 from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons
 from pyroberta.model.batch import Batch, pack, pad
 from pyroberta.model.guard import fork_safe_lock
-from pyroberta.model.serialization import check_name, object_name, refuse_layer_arguments, without_defaults
+from pyroberta.model.serialization import check_layer_name, object_name, refuse_layer_arguments, without_defaults
 from pyroberta.text.masking import DRAWS, corrupt, select
 
 _COUNTING = fork_safe_lock()  # outside of the object, which may be pickled
@@ -177,7 +177,7 @@ class MaskedLMMaskGenerator(Masker):
         "mask_token_id": whole_number(0),
         "mask_selection_length": _length,
         "unselectable_token_ids": _ids,
-        "name": check_name,
+        "name": check_layer_name,
     }
     unsettable: ClassVar[Reasons] = LAYER
 

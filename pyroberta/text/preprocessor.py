@@ -14,7 +14,7 @@ from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, t
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.serialization import (
     arguments_of,
-    check_name,
+    check_layer_name,
     deserialized,
     object_name,
     refuse_layer_arguments,
@@ -92,7 +92,7 @@ class Preprocessor(Checked):
         "tokenizer": _tokenizer,
         "sequence_length": whole_number(3),
         "truncate": _one_of(TRUNCATIONS),
-        "name": check_name,
+        "name": check_layer_name,
     }
     unsettable: ClassVar[Reasons] = LAYER | {"packer": "set sequence_length and truncate"}
 

@@ -60,6 +60,8 @@ def test_a_backbone_is_named_frozen_and_has_the_presets():
     assert (loaded.name, loaded.trainable) == ("tiny", False)
     for kind in (Backbone, Task, MaskedLM, TextClassifier):
         assert set(kind.presets) == {"roberta_tiny_en", "roberta_base_en", "roberta_large_en"}
+    with pytest.raises(ValueError, match="name must have no '/', as names of Keras's layers have none, got 'a/b'"):
+        Backbone(*SIZES, name="a/b")
     with pytest.raises(TypeError, match="name must be a text"):
         Backbone(*SIZES, name=3)
     with pytest.raises(TypeError, match="trainable must be True or False"):

@@ -265,6 +265,11 @@ CASES = {
             settings("backbone", dtype={"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}),
             "RobertaBackbone is in 'mixed_float16'; .* load_model\\(filepath, dtype='float32'\\)",
         ),
+        "a policy for each layer": case(
+            settings("backbone", dtype={"class_name": "DTypePolicyMap", "config": {"default_policy": None}}),
+            "RobertaBackbone has a dtype for each layer. A quantized model can't be read: save it before quantize",
+        ),
+        "a name with a slash": case(settings(name="a/b"), "name of RobertaMaskedLM should be .* no '/', got 'a/b'"),
         "trainable in words": case(settings("backbone", trainable="yes"), "trainable of RobertaBackbone should be"),
         "a name that is none": case(settings(name=7), "name of RobertaMaskedLM should be a text"),
         "a length that is an object": case(
