@@ -742,8 +742,8 @@ def per_text(sample_weight: Any, count: int) -> Any:
         weights = np.broadcast_to(weights.reshape(-1), (count,))
     if weights.shape != (count,):
         raise ValueError(f"sample_weight beside texts should be one weight per text, ({count},); got {weights.shape}")
-    if not (np.isfinite(weights) & (weights >= 0.0)).all():
-        raise ValueError("sample_weight must be finite and at least 0")
+    for i in np.flatnonzero(~(np.isfinite(weights) & (weights >= 0.0)))[:1]:
+        raise ValueError(f"sample_weight must be finite and at least 0, got {weights[i]:g} for text {i}")
     return weights
 
 

@@ -112,7 +112,8 @@ class Labels:
             items = [classes[label] for label in items]
             self._name(list(classes))
         if items and all(isinstance(label, str) for label in items):
-            if not set(items) <= set(self.names) and all(map(PLAIN_NUMBER.fullmatch, items)):
+            are_names = set(items) <= set(self.names) or has_other_numbers(self.names)
+            if not are_names and all(map(PLAIN_NUMBER.fullmatch, items)):
                 return self._checked([int(label) for label in items], place, in_text=True)
             return self._of_names(items, place)
         return self._checked(items, place)

@@ -396,6 +396,8 @@ def test_classes_that_are_named_by_numbers_are_told_from_the_classes_numbers():
     )
     with pytest.raises(ValueError, match=r"the model's classes have numbers as names \('1', '2', '3'\): pass names\."):
         classifier.evaluate(TEXTS, [2, 0, 1, 1, 2, 0], verbose=0)
+    with pytest.raises(ValueError, match=r"label '4' of text 1 is not a class of the model, .* '1', '2', '3'$"):
+        classifier.evaluate(TEXTS, ["3", "4", "2", "2", "3", "1"], verbose=0)
 
 
 def test_booleans_are_told_by_their_names():

@@ -370,7 +370,12 @@ def test_examples_that_do_not_fit_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("weights", "message"), [(np.zeros(6), "every sample_weight is 0"), ([1, 1], "one weight per text")]
+    ("weights", "message"),
+    [
+        (np.zeros(6), "every sample_weight is 0"),
+        ([1, 1], "one weight per text"),
+        ([1, 1, 1, -2, 1, -3], "sample_weight must be finite and at least 0, got -2 for text 3"),
+    ],
 )
 def test_weights_that_do_not_fit_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
