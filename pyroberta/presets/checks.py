@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pyroberta.formats.files import shown
 from pyroberta.model.callers import callers_level
@@ -13,6 +14,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import has_classes, head_of, same_head, title
 
 MOST_CLASSES = 100_000  # of a classifier
+LONGEST = 1_000_000  # tokens and masks of a sequence; arrays of that length are made for each
 
 
 def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConfig) -> None:
@@ -46,6 +48,17 @@ def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
     """
     if len(labels) != count or len(set(labels)) != count:
         raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
+
+
+def check_lengths(source: object, lengths: Mapping[str, Any]) -> None:
+    """Checks that the lengths to which sequences are padded are not too large, since a call makes arrays of them.
+
+    Raises:
+        ValueError: if one is above `LONGEST`. The message begins with `source` and names it.
+    """
+    for name, length in lengths.items():
+        if isinstance(length, int) and length > LONGEST:
+            raise ValueError(f"{source}: {name} should be at most {LONGEST}, got {shown(length)}")
 
 
 class FreshHeadWarning(UserWarning):

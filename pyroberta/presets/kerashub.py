@@ -318,6 +318,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     mask_lstrip, trim_offsets = (boolean(file, extras, key, default=True) for key in ("mask_lstrip", "trim_offsets"))
     vocabulary = directory.json(VOCABULARY)
     merges = parse_merges(directory.bytes(MERGES), directory / MERGES, len(vocabulary))
+    checks.check_lengths(file, {"sequence_length": settings.get("sequence_length")})
     try:
         tokenizer = Tokenizer(
             vocabulary,

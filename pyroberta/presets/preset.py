@@ -165,10 +165,14 @@ class Preset(os.PathLike[str]):
         """Returns the settings of truncation and masking that the preset has.
 
         Raises:
-            ValueError: see the format's `read_preprocessor`.
+            ValueError: see the format's `read_preprocessor`, and `check_lengths`.
         """
+        from pyroberta.presets.checks import check_lengths
+
         self.download(weights=False)
-        return self.format.read_preprocessor(self.directory)
+        found = self.format.read_preprocessor(self.directory)
+        check_lengths(self.directory, {name: found.get(name) for name in ("sequence_length", "mask_selection_length")})
+        return found
 
     @cached_property
     def labels(self) -> list[str] | None:

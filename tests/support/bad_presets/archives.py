@@ -276,6 +276,14 @@ CASES = {
             settings("preprocessor", "tokenizer", sequence_length={f"{i}": None for i in range(500)}),
             "model.keras/assets/preprocessor/tokenizer: sequence_length must be a whole number of at least 1, got {'0'",
         ),
+        "a length of a giant": case(
+            settings("preprocessor", "tokenizer", sequence_length=1 << 31),
+            "model.keras/config.json: sequence_length should be at most 1000000, got 2147483648",
+        ),
+        "masks of a giant": case(
+            settings("preprocessor", mask_selection_length=1 << 31),
+            "model.keras: mask_selection_length should be at most 1000000, got 2147483648",
+        ),
         "heads that are a text": case(
             settings("backbone", num_heads="x"), "model.keras/config.json: num_heads should be a whole number, got 'x'"
         ),
