@@ -1,7 +1,7 @@
-"""Tools that judge the rest of the package, and other implementations; nothing else imports them.
+"""Tools that check this package and other implementations. No other room of the package imports them.
 
-`trace` and `compare` are functions here. The modules in which they are have the same names, and
-`from pyroberta.oracle.trace import ...` reads from the module.
+`trace` and `compare` are functions here. The modules that define them have the same names, and `from
+pyroberta.oracle.trace import ...` reads from the module.
 """
 
 from __future__ import annotations

@@ -88,12 +88,14 @@ class Chain:
         return names[0], entry, self._arguments(entry, values)
 
     def with_cause(self, number: int, cause: Cause) -> Values:
-        """Returns the values of the last call if one call has a mistake. It returns an empty dict if that would take
-        too much computation.
+        """Recomputes the chain with a mistake in one call, and returns the values of the last call.
 
         Args:
             number: the number of the call with the mistake.
             cause: the mistake.
+
+        Returns:
+            value's name -> float64 array of the last call, or an empty dict if that would take too much computation.
         """
         values = dict[str, Any]()
         for before in range(number):

@@ -35,7 +35,7 @@ class Entry:
     """The description of a tensor.
 
     Attributes:
-        op: the op that computes it, or "" if it is an input of the update.
+        op: the op that computes it, or "" if no op does, as for inputs of the update and the learning rate.
         place: its place in the model.
         value: the op's value that it is. A gradient has the name of the value or argument that it is the gradient of.
         formula: the formula of the value, or its meaning in words.

@@ -1,6 +1,6 @@
-"""What the tensors of a trace are that no op of the model gives: what each means or how it is made, and its page.
+"""The meanings, formulas and pages of the tensors in a trace that no op of the model gives.
 
-Pages are relative to docs/; behind a # stands the heading.
+Pages are relative to docs/, with the heading after #.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ OF_BATCH = {
     "starts": ("the rows at which the sequences begin, and N at the end, (B+1,)", PACKED),
     "numbers": ("each sequence's number in the whole update, which names its streams of random numbers, (B,)", KEYS),
     "target_rows": ("the rows at which the head predicts, (M,)", GLOSSARY),
-    "labels": ("what is right there: the ids before masking, or the classes, (M,)", GLOSSARY),
-    "weights": ("the factor of the loss there, (M,)", GLOSSARY),
-    "slots": ("targets that the batch has place for, B · K", LOSS),
+    "labels": ("the right answers at the target rows: the ids before masking, or the classes, (M,)", GLOSSARY),
+    "weights": ("the factor of the loss at each target row, (M,)", GLOSSARY),
+    "slots": ("the number of targets for which the batch has slots, B · K", LOSS),
     "unmasked_ids": ("the ids before masking, (N,); nothing is computed from them", MASKING),
     "words": ("the number of each token's word, and -1 where it may not be selected, (N,); see unmasked_ids", MASKING),
     "draws": ("three random numbers in [0, 1) for each token, which decide on its mask, (N, 3)", MASKING),
@@ -40,7 +40,7 @@ CORRECTION = "c_1 = 1 - beta_1^t, c_2 = sqrt(1 - beta_2^t), t from 1"
 
 
 def page_of_parameter(name: str) -> str:
-    """The page of the op that a parameter is for.
+    """Returns the page of the op that has the parameter as an argument.
 
     >>> page_of_parameter("layers.3.feed_forward.intermediate.kernel")
     'ops/feed_forward.md'
@@ -57,12 +57,12 @@ def page_of_parameter(name: str) -> str:
 
 
 def denominator(reduction: Any) -> str:
-    """What the loss's denominator is."""
-    return f"what the sum of weighted losses is divided by: {DENOMINATORS.get(str(reduction), 'see the page')}"
+    """Returns the meaning of the loss's denominator with this reduction."""
+    return f"the divisor of the sum of weighted losses: {DENOMINATORS.get(str(reduction), 'see the page')}"
 
 
 def clipped(optimizer: optimizers.Optimizer) -> str:
-    """The formula of a gradient after clipping."""
+    """Returns the formula of a gradient after clipping."""
     if optimizer.global_clipnorm is not None:
         return "x * scale"
     if optimizer.clipnorm is not None:
@@ -71,16 +71,17 @@ def clipped(optimizer: optimizers.Optimizer) -> str:
 
 
 def updated(optimizer: optimizers.Optimizer, decays: bool) -> Mapping[str, str]:
-    """The formulas of an optimizer's step, of `updated` and of each slot.
+    """Returns the formulas of an optimizer's step: of `updated` and of each slot.
 
     Args:
-        optimizer: of a class of this package; of another, all that is known is that it made them.
-        decays: whether the parameter decays.
+        optimizer: the optimizer. If its class is not one of this package, the formulas only say which class computed
+            the values.
+        decays: whether weight decay applies to the parameter.
     """
     kind = type(optimizer)
     if kind not in optimizers.OPTIMIZERS.values():
         names = ["updated", *(f"slots.{of}" for of in kind.slot_names)]
-        return dict.fromkeys(names, f"what {kind.__name__} makes of it")
+        return dict.fromkeys(names, f"the result of {kind.__name__}")
     step = step_of(kind, decays)
     if "v_hat" in optimizer.slot_names:
         step = step.replace("sqrt(v)", "sqrt(v_hat)")
@@ -91,7 +92,7 @@ MOMENTS = {"m": "m + (g - m)(1 - beta_1)", "v": "v + (g² - v)(1 - beta_2)", "v_
 
 
 def step_of(kind: type[optimizers.Optimizer], decays: bool = True) -> str:
-    """The step of an optimizer, in one line; m and v are those after the update.
+    """Returns the formula of an optimizer's step in one line. m and v are those after the update.
 
     >>> step_of(optimizers.TorchAdam, decays=False)
     'w - rate · (m / c_1) / (sqrt(v) / c_2 + epsilon), c_1 = 1 - beta_1^t, c_2 = sqrt(1 - beta_2^t), t from 1'

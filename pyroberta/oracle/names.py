@@ -1,10 +1,10 @@
-"""What the tensors of a trace are called in Hugging Face's, fairseq's and Keras's implementations.
+"""The names of a trace's tensors in the implementations of Hugging Face, fairseq and Keras.
 
-The names of parameters are those of the tables in `presets`; a module's output has the module's name, which is that of
-its parameters without the last component. What is left stands in `MORE`.
+The names of parameters come from `presets`. The output of a module has the module's name. That is the name of the
+module's parameters without the last component. All other names are in `MORE`.
 
-In other people's dumps a gradient has `.grad` behind, or `grad.` or `gradients.` in front; Adam's slots have `exp_avg.`
-and `exp_avg_sq.` in front. `names_of` gives such names, and `Names` reads them.
+In files of other people, a gradient has `.grad` at the end, or `grad.` or `gradients.` in front. Adam's slots have
+`exp_avg.` and `exp_avg_sq.` in front. `names_of` returns such names, and `Names` reads them.
 """
 
 from __future__ import annotations
@@ -107,13 +107,13 @@ INNER_WRAPPERS = r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_
 
 
 class Match(NamedTuple):
-    """What a tensor of another implementation is here.
+    """The tensor of the trace that a tensor of another implementation may be.
 
     Attributes:
-        name: in the trace; of attention's lists without the number of the sequence, of queries, keys and values in one
-            with `qkv` in the place of `query`.
-        format: a key of `FORMATS`; "" where the name was the trace's own, or declared.
-        turned: whether a matrix lies (out, in) there; None where nothing tells.
+        name: the trace's name. For attention's lists, it has no number of a sequence. For queries, keys and values in
+            one, it has `qkv` instead of `query`.
+        format: a key of `FORMATS`, or "" if the name was the trace's own or declared.
+        turned: whether the given matrix is the transpose (out, in), or None if that is unknown.
     """
 
     name: str
@@ -122,11 +122,12 @@ class Match(NamedTuple):
 
 
 def names_of(trace_name: str, head: str = "masked_lm") -> dict[str, str]:
-    """What a tensor of a trace is called elsewhere: a name for each of `hf`, `keras` and `fairseq` that has it.
+    """Returns the names of a trace's tensor in other implementations: `hf`, `keras` or `fairseq` -> name. An
+    implementation without such a tensor is missing.
 
     Args:
-        trace_name: of the tensor.
-        head: of the model, a key of `HEADS`.
+        trace_name: the trace's name of the tensor.
+        head: the head of the model, a key of `HEADS`.
 
     >>> names_of("layers.3.attention.query.output")["hf"]
     'roberta.encoder.layer.3.attention.self.query'
@@ -153,11 +154,11 @@ def names_of(trace_name: str, head: str = "masked_lm") -> dict[str, str]:
 
 
 class Names:
-    """Reads other implementations' names of a model's tensors.
+    """Reads the names that other implementations give to a model's tensors.
 
     Args:
-        layers: of the model.
-        head: of the model.
+        layers: the number of layers of the model.
+        head: the head of the model, a key of `HEADS`.
         untied: whether the masked LM's head has an output matrix of its own.
     """
 
@@ -193,7 +194,9 @@ class Names:
             into.setdefault(one, []).append(match._replace(name=match.name.replace("#", str(i))))
 
     def read(self, theirs: str) -> list[Match]:
-        """What a tensor of that name may be, of one implementation or another; empty for a name of none."""
+        """Returns the tensors that may have this name, in any of the implementations. The list is empty for an unknown
+        name.
+        """
         step, rest = split_step(theirs.replace("/", ".").removesuffix(":0"))
         for form, of_parameter, of_value in READ:
             if not (parts := re.fullmatch(form, rest)):
@@ -211,7 +214,9 @@ class Names:
 
 
 def split_step(name: str) -> tuple[str, str]:
-    """The number of a later update that stands in front of a tensor's name, with its point, and the rest."""
+    """Splits the name of a tensor into the number of a later update with its point, such as "step_1.", and the rest.
+    Without a number, the first text is empty.
+    """
     found = re.match(r"step_\d+\.", name)
     return (found[0], name[found.end() :]) if found else ("", name)
 

@@ -1,10 +1,10 @@
-"""Each op once more, for looking at: a forward that gives every intermediate by name, and the gradient of each.
+"""The ops written step by step: forwards that return every intermediate value by name, and the gradient of each.
 
-The functions here are the formulas of the ops' pages, written one step after the other, without blocks, chunks or
-in-place work. They are held to `pyroberta.ops`. A forward takes the op's arguments and gives its values in the order in
-which they arise; the last one is `output`, the op's result. A backward takes the gradient of that result, the arguments
-and the values, and gives the gradients in backward's order: of values, and of arguments, under the names of what they
-are the gradients of.
+The functions follow the formulas on the pages of the ops, without blocks, chunks or in-place work. Tests compare them
+with `pyroberta.ops`. A forward takes the op's arguments and returns the values in the order of the computation. The
+last value is `output`, the result of the op. A backward takes the gradient of the result, the arguments and the values.
+It returns the gradients in the order of the computation, under the names of the values and arguments that they are the
+gradients of. All arrays have the dtype of the arguments.
 
 >>> x, gamma, beta = np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2)
 >>> values = PLAIN["layer_norm"].forward(x, gamma, beta, 0.0)
@@ -31,16 +31,17 @@ Values = dict[str, Any]  # arrays by name; of attention's intermediates a list o
 
 @dataclass(frozen=True)
 class Plain:
-    """An op with its intermediates.
+    """An op with its intermediate values.
 
     Attributes:
-        arguments: names of the op's arguments, in their order.
-        forward: the arguments -> every value by name, `output` last.
-        backward: dy, the arguments, the values -> every gradient by the name of what it is the gradient of.
-        gradients: names of the results of the op's backward, in their order.
-        formulas: the formula of each value, in one line.
-        gradient_formulas: the formula of each gradient that backward gives, in one line; `dy` is that of the output,
-            `d.x` that of x.
+        arguments: the names of the op's arguments, in their order.
+        forward: a function from the arguments to every value by name, `output` last.
+        backward: a function from dy, the arguments and the values to every gradient, by the name of its value or
+            argument.
+        gradients: the names of the results of the op's backward, in their order.
+        formulas: value's name -> formula in one line.
+        gradient_formulas: name -> formula of the gradient in one line. In formulas, `dy` is the gradient of the output,
+            and `d.x` that of x.
     """
 
     arguments: Sequence[str]
@@ -51,15 +52,20 @@ class Plain:
     gradient_formulas: dict[str, str]
 
     def positional(self, arguments: Mapping[str, Any]) -> list[Any]:
-        """The arguments in their order, by name; there may be more, such as `dy`."""
+        """Returns the arguments in their order. The dict may have others too, such as `dy`."""
         return [arguments[name] for name in self.arguments]
 
     def values_of(self, arguments: Mapping[str, Any]) -> Values:
-        """Every value, from the arguments by name."""
+        """Returns every value, from the arguments by name."""
         return self.forward(*self.positional(arguments))
 
     def gradients_of(self, arguments: Mapping[str, Any], values: Values | None = None) -> Values:
-        """Every gradient, from the arguments and `dy` by name; of other values than the arguments make, if given."""
+        """Returns every gradient.
+
+        Args:
+            arguments: the arguments and `dy`, by name.
+            values: the values of forward. By default they are computed from the arguments.
+        """
         values = self.values_of(arguments) if values is None else values
         return self.backward(arguments["dy"], self.positional(arguments), values)
 
@@ -68,12 +74,12 @@ class Plain:
 
 
 def gather_forward(x: Array, rows: Array) -> Values:
-    """output (M, C): the rows (M,) of x (N, C)."""
+    """Returns `output` (R, C): the rows with the numbers `rows` (R,) of x (N, C)."""
     return {"output": x[rows]}
 
 
 def gather_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x (N, C): each row's gradients, added up."""
+    """Returns the gradient of `x` (N, C): for each row, the sum of its rows of dy (R, C)."""
     x, rows = arguments
     dx = np.zeros_like(x)
     np.add.at(dx, rows, dy)
@@ -81,13 +87,15 @@ def gather_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Valu
 
 
 def embedding_forward(ids: Array, positions: Array, tokens: Array, rows: Array) -> Values:
-    """output (N, C): the token embedding's rows and the position embedding's, added."""
+    """Returns `of_tokens`, `of_positions` and their sum `output`, (N, C) each. They are rows of the token embedding (V,
+    C) and of the position embedding (T, C).
+    """
     values = {"of_tokens": tokens[ids], "of_positions": rows[positions]}
     return {**values, "output": values["of_tokens"] + values["of_positions"]}
 
 
 def embedding_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """tokens (V, C), rows (T, C)."""
+    """Returns the gradients of `tokens` (V, C) and `rows` (T, C)."""
     ids, positions, tokens, rows = arguments
     dtokens, drows = np.zeros_like(tokens), np.zeros_like(rows)
     np.add.at(dtokens, ids, dy)
@@ -99,24 +107,24 @@ def embedding_backward(dy: Array, arguments: Sequence[Any], values: Values) -> V
 
 
 def linear_forward(x: Array, kernel: Array, bias: Array) -> Values:
-    """output (N, O) of x (N, I), kernel (I, O), bias (O,)."""
+    """Returns `output` (N, O) = x @ kernel + bias, of x (N, I), kernel (I, O) and bias (O,)."""
     return {"output": x @ kernel + bias}
 
 
 def linear_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x (N, I), kernel (I, O), bias (O,)."""
+    """Returns the gradients of `x` (N, I), `kernel` (I, O) and `bias` (O,)."""
     x, kernel, _ = arguments
     return {"x": dy @ kernel.T, "kernel": x.T @ dy, "bias": dy.sum(axis=0)}
 
 
 def low_rank_forward(x: Array, a: Array, b: Array, scale: float) -> Values:
-    """output (N, O) of x (N, I), a (I, r), b (r, O)."""
+    """Returns `projected` (N, r) and `output` (N, O) = scale · x @ a @ b, of x (N, I), a (I, r) and b (r, O)."""
     projected = x @ a
     return {"projected": projected, "output": scale * (projected @ b)}
 
 
 def low_rank_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """projected (N, r), then x, a, b."""
+    """Returns the gradients of `projected` (N, r), `x` (N, I), `a` (I, r) and `b` (r, O)."""
     x, a, b, scale = arguments
     dprojected = scale * (dy @ b.T)
     db = scale * (values["projected"].T @ dy)
@@ -127,37 +135,39 @@ def low_rank_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Va
 
 
 def gelu_forward(x: Array) -> Values:
-    """cdf: Φ(x), the normal distribution's. output = x · Φ(x)."""
+    """Returns `cdf` = Φ(x), the normal distribution, and `output` = x · Φ(x), both in the shape of x."""
     cdf = 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
     return {"cdf": cdf, "output": x * cdf}
 
 
 def gelu_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x: dy · (Φ(x) + x · φ(x))."""
+    """Returns the gradient of `x`: dy · (Φ(x) + x · φ(x)), where φ is the density of the normal distribution."""
     (x,) = arguments
     density = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
     return {"x": dy * (values["cdf"] + x * density)}
 
 
 def tanh_forward(x: Array) -> Values:
-    """output = tanh(x)."""
+    """Returns `output` = tanh(x), in the shape of x."""
     return {"output": np.tanh(x)}
 
 
 def tanh_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x: dy · (1 - output²)."""
+    """Returns the gradient of `x`: dy · (1 - output²), in the shape of x."""
     return {"x": dy * (1.0 - values["output"] ** 2)}
 
 
 def feed_forward_forward(x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array) -> Values:
-    """intermediate (N, F), activation (N, F), output (N, C)."""
+    """Returns `intermediate` (N, F), `activation` (N, F) and `output` (N, C), of x (N, C)."""
     intermediate = x @ kernel_1 + bias_1
     activation = gelu_forward(intermediate)["output"]
     return {"intermediate": intermediate, "activation": activation, "output": activation @ kernel_2 + bias_2}
 
 
 def feed_forward_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """activation, intermediate (N, F), then x and the four parameters."""
+    """Returns the gradients of `kernel_2`, `bias_2`, `activation` (N, F), `intermediate` (N, F), `kernel_1`, `bias_1`
+    and `x` (N, C).
+    """
     x, kernel_1, _, kernel_2, _ = arguments
     intermediate, activation = values["intermediate"], values["activation"]
     dactivation = dy @ kernel_2.T
@@ -177,7 +187,7 @@ def feed_forward_backward(dy: Array, arguments: Sequence[Any], values: Values) -
 
 
 def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> Values:
-    """mean, variance (N,) of each row, x_hat (N, C), output (N, C)."""
+    """Returns `mean` (N,) and `variance` (N,) of each row, `x_hat` (N, C) and `output` (N, C), of x (N, C)."""
     mean = x.mean(axis=1)
     variance = ((x - mean[:, None]) ** 2).mean(axis=1)
     x_hat = (x - mean[:, None]) / np.sqrt(variance + epsilon)[:, None]
@@ -185,7 +195,7 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> V
 
 
 def layer_norm_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x_hat (N, C), then gamma, beta, x."""
+    """Returns the gradients of `gamma` (C,), `beta` (C,), `x_hat` (N, C) and `x` (N, C)."""
     _, gamma, _, epsilon = arguments
     x_hat, inverse = values["x_hat"], 1.0 / np.sqrt(values["variance"] + epsilon)
     dx_hat = dy * gamma
@@ -202,20 +212,20 @@ def dropout_forward(
     numbers: Array | None = None,
     rows: Array | None = None,
 ) -> Values:
-    """keep (N, C): 1 where a number survives, 0 elsewhere. output = x · keep / (1 - rate)."""
+    """Returns `keep` (N, C) bool, true where a number survives, and `output` (N, C) = x · keep / (1 - rate)."""
     keep = keep_rows(key, x.shape, rate, starts, numbers, rows) if rate else np.ones(x.shape, bool)
     return {"keep": keep, "output": x * keep / (1.0 - rate)}
 
 
 def dropout_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x: dy · keep / (1 - rate)."""
+    """Returns the gradient of `x` (N, C): dy · keep / (1 - rate)."""
     return {"x": dy * values["keep"] / (1.0 - arguments[1])}
 
 
 def add_norm_forward(
     h: Array, x: Array, gamma: Array, beta: Array, epsilon: float, rate: float, key: Key, *sequences: Any
 ) -> Values:
-    """keep, dropped, sum (N, C), then layer norm's."""
+    """Returns `keep`, `dropped` and `sum`, (N, C) each, and then the values of layer norm of the sum."""
     dropped = dropout_forward(h, rate, key, *sequences)
     total = x + dropped["output"]
     return {
@@ -227,7 +237,7 @@ def add_norm_forward(
 
 
 def add_norm_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """x_hat, sum (N, C), then h, x, gamma, beta."""
+    """Returns the gradients of `gamma` (C,), `beta` (C,), `x_hat`, `sum`, `h` and `x`, (N, C) each."""
     _, _, gamma, beta, epsilon, rate, *_ = arguments
     gradients = layer_norm_backward(dy, (values["sum"], gamma, beta, epsilon), values)
     dsum = gradients.pop("x")
@@ -248,15 +258,16 @@ def attention_forward(
     numbers: Array | None = None,
     query_rows: Array | None = None,
 ) -> Values:
-    """scores, probabilities, keep, dropped: a list of (H, S, S), one for each sequence; output (N, C).
+    """Returns `scores`, `probabilities`, `keep`, `dropped` and `output` (N, C). The first four are lists of one (H, S,
+    S) array for each sequence.
 
-    Scores are divided by √D already. All rows attend.
+    Scores are already divided by √D. All rows are query rows.
 
     Raises:
-        ValueError: where some rows alone attend. The plain op is for all.
+        ValueError: if `query_rows` is given.
     """
     if query_rows is not None:
-        raise ValueError("the plain attention is that of all rows: give query_rows=None")
+        raise ValueError("the plain attention computes all rows, so query_rows can't be given: pass query_rows=None")
     scale = 1.0 / math.sqrt(q.shape[1] // num_heads)
     values: Values = {name: [] for name in ("scores", "probabilities", "keep", "dropped")}
     output = np.zeros_like(q)
@@ -275,7 +286,9 @@ def attention_forward(
 
 
 def attention_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """dropped, probabilities, scores: a list of (H, S, S) each; then v, q, k (N, C)."""
+    """Returns the gradients of `dropped`, `probabilities` and `scores`, lists of one (H, S, S) array for each sequence,
+    and of `v`, `q` and `k`, (N, C) each.
+    """
     q, k, v, starts, num_heads, rate, *_ = arguments
     scale = 1.0 / math.sqrt(q.shape[1] // num_heads)
     gradients: Values = {name: [] for name in ("dropped", "probabilities", "scores")}
@@ -304,7 +317,7 @@ def _heads(x: Array, num_heads: int) -> Array:
 
 
 def cross_entropy_forward(h: Array, table: Array, bias: Array, labels: Array) -> Values:
-    """logits (M, V), log_sums (M,): log Σ exp, output (M,): the losses."""
+    """Returns `logits` (M, V), `log_sums` (M,), log Σ exp(logits), and `output` (M,), the losses."""
     logits = h @ table.T + bias
     top = logits.max(axis=1)
     log_sums = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
@@ -312,7 +325,7 @@ def cross_entropy_forward(h: Array, table: Array, bias: Array, labels: Array) ->
 
 
 def cross_entropy_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """logits (M, V), then h, table, bias."""
+    """Returns the gradients of `logits` (M, V), `h` (M, C), `table` (V, C) and `bias` (V,)."""
     h, table, _, labels = arguments
     dlogits = np.exp(values["logits"] - values["log_sums"][:, None])
     dlogits[np.arange(len(h)), labels] -= 1.0

@@ -1,4 +1,6 @@
-"""What a difference tells by itself, where no change of the op explains it: a number, a row or a matrix is off."""
+"""Recognizes a mistake from the difference itself, if no known mistake of the op explains it: a factor, a row, a
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from numpy import ndarray as Array
 
 from pyroberta.oracle.causes import Arguments, positions_off_by
 
-CLOSE = 1e-3  # the share of the difference that may be left
+CLOSE = 1e-3  # the largest share of the difference that a mistake may leave unexplained
 TOKEN_TYPE = (
     "each row is off by the same vector, for example because the token type's embedding is missing or added twice"
 )
 BEYOND = ": queries attend to padding, because the mask is missing or too small, or to another sequence"
-FAR = 16.0  # times the sequence's largest value: what lies further off is no value of padding
+FAR = 16.0  # times the sequence's largest value: a larger one is not taken for a value of padding
 LEAST = 1e-4  # of the largest singular value: below, what rows share is too little for a matrix to be read off
 SPARE = 3  # equations more than unknowns, so that no chance makes lines meet
 MOST_IN_FRONT = 2  # rows of a position table that the trace's may lack: those up to padding_idx
@@ -22,13 +24,15 @@ CLOSE_TO = 1e-6  # relative: how far numbers may be from a multiple, which is to
 
 
 def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: Array, expected: Array) -> str:
-    """The mistake that leaves this difference, whatever its numbers are; "" for none that is known.
+    """Returns the mistake that makes a difference of this form, in words, or "" if none is recognized.
 
     Args:
-        op, value: the op, and which of its values.
-        part: the number of the sequence, for a value of attention that is a list of arrays.
-        arguments: the op's, and `dy` for a gradient.
-        theirs, expected: both values.
+        op: the name of the op.
+        value: the name of the op's value.
+        part: the number of the sequence, for a value of attention that exists per sequence.
+        arguments: the arguments of the op by name, with `dy` for a gradient.
+        theirs: the given value.
+        expected: the expected value, in the same shape.
     """
     if value == "of_types":
         return _of_types(theirs, expected)
@@ -217,7 +221,12 @@ def _of_dropout(x: Array, theirs: Array) -> str:
 
 
 def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
-    """How an array differs from the expected one, in words; "" where nothing can be said.
+    """Returns how an array differs from the expected one, in words, or "" if the difference has no simple form.
+
+    Args:
+        theirs: the given array.
+        expected: the expected array, in the same shape.
+        tolerance: the largest allowed error of each number.
 
     >>> looks_like(np.array([2.0, -4.0]), np.array([-1.0, 2.0]), np.full(2, 1e-6))
     'it is -2 times what it should be'
@@ -247,7 +256,9 @@ def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
 
 
 def factor_of(theirs: Array, expected: Array, tolerance: Array) -> float | None:
-    """The number that all of `expected` was multiplied by, if there is one other than 1 and 0."""
+    """Returns the number by which all of `expected` was multiplied, or None if there is none, or if it is 0. The
+    arguments are those of `looks_like`.
+    """
     size = float(np.vdot(expected, expected))
     if not size or not np.isfinite(theirs).all():
         return None

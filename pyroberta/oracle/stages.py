@@ -1,8 +1,6 @@
-"""The plain ops value by value, so that a value inside an op can be taken from elsewhere.
+"""Computes the values of an op one after the other, so that given values can replace computed ones.
 
-`stages(op, arguments, given)` computes each value of the op from the arguments and from the values before it, those
-that are given taken as they are. Without any it is the plain op's forward. `limits` is what rounding may do in that one
-step from one value to the next.
+`limits` gives the largest rounding error of each such step.
 """
 
 from __future__ import annotations
@@ -24,7 +22,16 @@ Stage = Callable[[Mapping[str, Any], Values], Any]
 
 
 def stages(op: str, arguments: Mapping[str, Any], given: Given) -> tuple[Values, Values]:
-    """Each value of an op as it should be after those before it, and as it is taken to be: given, or computed.
+    """Returns two dicts of the op's values: the expected ones, and those that later steps take.
+
+    Each value is computed from the arguments and from the values before it. A given value replaces the computed one in
+    the second dict. Without given values both are the result of the plain op's forward.
+
+    Args:
+        op: the name of the op.
+        arguments: the arguments of the op, by name.
+        given: value's name -> float64 array. A value of attention that exists per sequence has a dict from the number
+            of the sequence to its array.
 
     >>> a = {"x": np.ones((1, 2)), "a": np.ones((2, 1)), "b": np.ones((1, 1)), "scale": 1.0}
     >>> expected, taken = stages("low_rank", a, {"projected": np.array([[5.0]])})
@@ -68,7 +75,12 @@ def _softmax(scores: Sequence[Array]) -> list[Array]:
 
 
 def context_of(a: Mapping[str, Any], dropped: Sequence[Array]) -> Array:
-    """The context (N, C) of attention with these arguments, from the probabilities (H, S, S) of each sequence."""
+    """Returns the context (N, C) of attention.
+
+    Args:
+        a: the arguments of attention, by name.
+        dropped: the probabilities after dropout, (H, S, S) for each sequence.
+    """
     H, D = a["num_heads"], a["q"].shape[1] // a["num_heads"]
     output: Array = np.zeros_like(a["q"])
     for p, (start, stop) in zip(dropped, pairwise(a["starts"].tolist()), strict=True):
@@ -119,12 +131,16 @@ Limit = Callable[[Arithmetic, Mapping[str, Any], Values], Any]
 
 
 def limits(run: Arithmetic, op: str, arguments: Mapping[str, Any], taken: Values) -> dict[str, Any]:
-    """How far each value that looks at one before it may be off after that step, in the order of `STAGES`.
+    """Returns the largest rounding error of the single step to each value that is computed from an earlier value.
 
     Args:
         run: the arithmetic.
-        op, arguments: of the op.
-        taken: its values, as `stages` gives them.
+        op: the name of the op.
+        arguments: the arguments of the op, by name.
+        taken: the second dict that `stages` returned.
+
+    Returns:
+        value's name -> float64 array of the value's shape, or a list of arrays, in the order of `STAGES`.
     """
     return {name: limit(run, arguments, taken) for (of, name), limit in LIMITS.items() if of == op}
 

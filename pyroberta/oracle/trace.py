@@ -1,14 +1,14 @@
-"""Everything that passes through a model in some updates, by name: what another implementation is compared with.
+"""Traces a model: all values and gradients of some updates, by name, for the comparison with another implementation.
 
     golden = trace(model, texts)
-    golden["layers.3.attention.probabilities"]          what arises on the way forward
-    golden["d.layers.3.attention.scores"]               its gradient
-    golden["gradients.layers.3.attention.query.bias"]   the parameter's gradient, before it is clipped
+    golden["layers.3.attention.probabilities.0"]        a value of forward
+    golden["d.layers.3.attention.scores.0"]             its gradient
+    golden["gradients.layers.3.attention.query.bias"]   the gradient of a parameter before clipping
 
-The table of ops notes every call: which op, at which place of the model, with which arguments. A place is the common
-beginning of the names of the parameters that the op was called with, or of those that an op before it was. What is
-inside an op comes from the plain ops (`oracle/plain.py`), and the op's own result is the one that is passed on. All
-rows of the last layer are made, those too that no loss looks at.
+An ops table notes every call: the op, its place in the model, and its arguments. The place is the common beginning of
+the names of the parameters in the call. For an op without parameters, it follows from the op before. The values inside
+an op come from the plain ops (`oracle/plain.py`). The op's own result is passed on. All rows of the last layer are
+computed, even those that no loss uses.
 """
 
 from __future__ import annotations
@@ -62,13 +62,14 @@ class _Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Masking:
-    """How tokens of the parts of an update were masked: all that it takes to mask them again.
+    """The masking of the parts of an update, with all data that is needed to repeat it.
 
     Attributes:
-        key: of the random numbers.
-        ordinary: (V',) the ids that a random token may be.
-        settings: the rates and so on, and the id of `<mask>`.
-        parts: of each part the ids before masking, each token's word (see `words_of`) and its random numbers.
+        key: the key of the random numbers.
+        ordinary: (V',) the ids that a random token may have.
+        settings: the rates and other settings of the masking rule, and the id of `<mask>`.
+        parts: for each part, the ids before masking (N,), the words (N,) (see `words_of`), and the random numbers (N,
+            3).
     """
 
     key: Key
@@ -78,7 +79,13 @@ class Masking:
 
     @classmethod
     def of(cls, preprocessor: MaskedLMPreprocessor, key: Key, parts: Sequence[Batch]) -> Masking:
-        """Of a preprocessor, and the parts before it masks them."""
+        """Returns the masking of a preprocessor.
+
+        Args:
+            preprocessor: the preprocessor.
+            key: the key of the random numbers.
+            parts: the batches before masking.
+        """
         settings = {of: getattr(preprocessor, of) for of in OF_MASKING}
         settings["mask_id"] = preprocessor.tokenizer.mask_token_id
         found = [
@@ -88,9 +95,9 @@ class Masking:
 
 
 def words_of(preprocessor: MaskedLMPreprocessor, batch: Batch) -> Array:
-    """The number of each token's word (N,), and -1 where it may not be selected.
+    """Returns the number of each token's word, (N,) int32, or -1 for a token that may not be selected.
 
-    A word is a token, unless the preprocessor selects whole words.
+    Every token is its own word, unless the preprocessor selects whole words.
     """
     rows = np.flatnonzero(~preprocessor.tokenizer.is_special[batch.ids])
     words = np.full(batch.num_tokens, -1, np.int32)
@@ -103,13 +110,12 @@ def words_of(preprocessor: MaskedLMPreprocessor, batch: Batch) -> Array:
 
 
 class Tracer:
-    """A table of ops whose every call is noted in a trace.
+    """Wraps an ops table so that every call is noted in a trace.
 
     Args:
-        into: the trace.
-        params: of the model, whose names tell an op's place.
-        precision: of the arithmetic whose error bounds are noted beside the results, or the arithmetic; None for no
-            bounds.
+        into: the trace, or another `Sink`.
+        params: the parameters of the model. Their names give the places of ops.
+        precision: the arithmetic, or the name of its precision, whose bounds are noted too; None for no bounds.
     """
 
     def __init__(self, into: Sink, params: Arrays, precision: str | bounds.Arithmetic | None = None) -> None:
@@ -125,20 +131,19 @@ class Tracer:
         self._trainable: frozenset[str] = self._params
 
     def bound_all(self, trainable: Collection[str]) -> None:
-        """From now on sums and updates have bounds, too, and ops that have no backward since nothing below is trained.
-
-        The trace has its settings already.
+        """Turns on the bounds of sums and updates, and of ops whose backward is not needed because nothing below them
+        is trained. The settings of the trace must be set before.
         """
         self._trainable = frozenset(trainable)
         if self._arithmetic:
             self._calls = CallBounds(self._arithmetic, self.into.settings)
 
     def table(self, ops: Ops = REFERENCE) -> Ops:
-        """The table with each row watched."""
+        """Returns the table with each row wrapped."""
         return replace(ops.wrapped(self._watched), prepare=REFERENCE.prepare)
 
     def begin(self, step: int) -> None:
-        """Another update begins: places are counted anew."""
+        """Begins the update with the given number. The counts of places begin again."""
         self.step, self._seen, self.contributions = step, {}, {}
 
     def _watched(self, name: str, row: Callable[..., Any]) -> Callable[..., Any]:
@@ -254,7 +259,7 @@ class Tracer:
         return name if count == 1 else f"{name}_{count}"
 
     def know(self, array: Array, name: str) -> None:
-        """Tells the name of an array that ops are called with and that lives as long as the trace."""
+        """Sets the name of an array that is an argument of ops. The array must live as long as the trace."""
         self._names[id(array)] = name
 
     def _remember(self, array: Any, name: str) -> None:
@@ -308,20 +313,20 @@ class Tracer:
                 self.note_bound(one, part, op, place)
 
     def note_bound(self, name: str, bound: Any, op: str, place: str) -> None:
-        """Notes how far a tensor may be off."""
-        entry = Entry(op, place, "bound", f"how far {name} may be from it", meanings.BOUNDS, step=self.step)
+        """Notes the largest rounding error of each number of a tensor."""
+        entry = Entry(op, place, "bound", f"the largest rounding error of {name}", meanings.BOUNDS, step=self.step)
         self.note(f"bound.{name}", bound, entry)
 
     def note_bounds(
         self, entries: Mapping[str, Entry], arguments: Mapping[str, Any], values: Mapping[str, Any] | None = None
     ) -> None:
-        """Notes how far the tensors of a call that is none of an op may be off, as `CallBounds.of` has it."""
+        """Notes the bounds of a call that is not an op of the model. The arguments are those of `CallBounds.of`."""
         if self._calls:
             for name, bound in self._calls.of(entries, arguments, values or {}).items():
                 self.note_bound(name, bound, entries[name].op, entries[name].place)
 
     def note_bound_of_sum(self, name: str, entry: Entry, total: Array) -> None:
-        """Notes how far a sum may be off; its terms are read from the trace, one after another."""
+        """Notes the bound of a sum. Its terms are read from the trace, one after the other."""
         if self._calls:
             terms = [self.full(term) for term in entry.inputs.values()]
             arrays = (self.into[term] for term in terms) if len(terms) > 1 else iter([total])
@@ -331,7 +336,9 @@ class Tracer:
     def bounds_of_update(
         self, entries: Mapping[str, Entry], arrays: Mapping[str, Array], scale: float, numbers: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """How far an update may be off: of the parameter w, from the gradient g times the scale and from the slots."""
+        """Returns the bounds of an update of the parameter w. The arguments are those of `CallBounds.of_update`, with
+        `scale`, a factor of the gradient g. It returns an empty dict if no bounds are noted.
+        """
         if not self._calls:
             return {}
 
@@ -343,19 +350,19 @@ class Tracer:
         return self._calls.of_update(entries, pieces, numbers, arrays["w"].shape)
 
     def note(self, name: str, array: Any, entry: Entry, before: Mapping[str, str] | None = None) -> None:
-        """Notes a tensor of the update under way.
+        """Notes a tensor of the current update.
 
         Args:
-            name: the tensor's name, and in `entry` those of its inputs, as they are within the update.
-            array: is copied.
-            entry: what is known of it.
-            before: inputs from an earlier update, by the names that they have in the whole trace.
+            name: the name of the tensor within the update.
+            array: the array, which is copied.
+            entry: its description. Names of inputs are those within the update.
+            before: argument -> name in the whole trace, for inputs from an earlier update.
         """
         inputs = {of: self.full(one) for of, one in entry.inputs.items()} | dict(before or {})
         self.into.add(self.full(name), array, replace(entry, inputs=inputs))
 
     def full(self, name: str) -> str:
-        """The name in the whole trace."""
+        """Returns the name of a tensor of the current update in the whole trace."""
         name = f"parameters.{name}" if name in self._params else name
         return f"step_{self.step}.{name}" if self.step else name
 
@@ -375,28 +382,31 @@ def trace_updates(
     ops: Ops = REFERENCE,
     masking: Masking | None = None,
 ) -> None:
-    """Notes everything that passes in some updates, each from the same parts.
+    """Notes all values and gradients of some updates. Each update has the same parts.
 
-    Tensors of a later update have names that begin with `step_1.` and so on.
+    The names of tensors of later updates begin with `step_1.` and so on.
 
     Args:
-        into: what takes the tensors.
-        config: of the model.
-        params: in the dtype of the arithmetic, float64 for an oracle. They are not changed; several updates work on a
-            copy.
+        into: the trace, or another `Sink`.
+        config: the config of the model.
+        params: the parameters, in the dtype of the arithmetic. They are not changed: several updates change a copy.
         parts: the batches of one update.
-        loss, optimizer: as of `compile`; the optimizer's own state is not changed.
-        seed: of dropout.
-        steps: updates.
-        precision: whose error bounds are noted; None for none.
-        trainable: names of the parameters that are updated; all unless given.
-        ops: the table that is traced.
-        masking: how the parts were masked, where the trace is to tell.
+        loss: the loss, as for `compile`.
+        optimizer: the optimizer, as for `compile`. Its state is not changed.
+        seed: the seed of dropout.
+        steps: the number of updates.
+        precision: the precision whose bounds are noted, or None for no bounds.
+        trainable: the names of the parameters that are updated. The default is all.
+        ops: the ops table that is traced.
+        masking: the masking of the parts, if it is noted too.
+
+    Raises:
+        ValueError: if the optimizer has `use_ema`.
     """
     if optimizer.use_ema:
         raise ValueError(
-            "a trace shows updates by gradients alone, not the average of use_ema=True: compile with an optimizer "
-            "without it"
+            "a trace can't have the average of parameters that use_ema=True computes: compile the model with an "
+            "optimizer with use_ema=False"
         )
     params = params.astype(params.dtype) if steps > 1 else params
     names = list(params) if trainable is None else list(trainable)
@@ -471,7 +481,7 @@ def _note_losses(tracer: Tracer, part: int, batch: Batch, losses: Array, predict
     arguments = {"weights": batch.weights, "losses": losses, "denominator": denominator}
     tracer.note_bounds({f"loss.share{number}": entry}, arguments)
     source = {"logits": f"loss{number}.logits"}
-    entry = Entry("argmax", "loss", "predicted", "the likeliest ids", meanings.LOSS, source, step=step)
+    entry = Entry("argmax", "loss", "predicted", "the ids with the largest logits", meanings.LOSS, source, step=step)
     tracer.note(f"loss.predicted{number}", predicted, entry)
 
 
@@ -518,28 +528,28 @@ def trace(
     precision: str | None = "float32",
     parts: int = 1,
 ) -> Trace:
-    """Everything that passes through a model in some updates on the texts, taken as one batch.
+    """Traces all values and gradients of a model in some updates on the texts, which are one batch.
 
-    The model is not changed. Texts are masked as `evaluate` masks them; dropout, the loss and the optimizer are the
-    model's own.
+    The model is not changed. Texts are masked as in `evaluate`. Dropout, loss and optimizer are those of the model.
 
     Args:
-        model: a task, compiled as it is trained.
+        model: a `MaskedLM` or `TextClassifier`, compiled as for training.
         texts, y, sample_weight: as for `evaluate`.
-        into: what takes the tensors, such as a `TraceFile`; a trace in memory unless given.
-        dtype: of the arithmetic.
-        steps: updates.
-        precision: `"float32"`, `"mixed_bfloat16"` or `"float64"`, whose error bounds are noted; None for none.
-        parts: how many batches of nearly as many sequences each the update is made from, as `fit` does it with
-            `gradient_accumulation_steps`.
+        into: the object that takes the tensors, such as a `TraceFile`. The default is a new `Trace` in memory.
+        dtype: the dtype of the arithmetic, `"float64"` or `"float32"`. A comparison needs float64.
+        steps: the number of updates.
+        precision: the precision whose bounds are noted, `"float32"`, `"mixed_bfloat16"` or `"float64"`, or None for no
+            bounds.
+        parts: the number of batches of one update, each with nearly the same number of sequences. Their gradients are
+            added up, as with `gradient_accumulation_steps` in `fit`.
 
     Returns:
-        The trace; empty where `into` was given.
+        The trace. It is empty if `into` was given.
 
     Raises:
-        TypeError: where the model is none, as with both arguments exchanged.
-        ValueError: for another dtype or precision, for texts that are several batches, and for more parts than there
-            are sequences.
+        TypeError: if `model` is not a task, for example because the arguments were exchanged.
+        ValueError: if the dtype or the precision is unknown, if texts are an iterable of batches, if there are more
+            parts than sequences, or if the optimizer has `use_ema`.
 
     >>> from pyroberta import MaskedLM
     >>> golden = trace(MaskedLM.from_preset("roberta_tiny_en"), ["A dog barks."], precision=None)
@@ -585,10 +595,14 @@ def _cut(batch: Batch, parts: int) -> list[Batch]:
 
 
 def check_task(model: Any, usage: str) -> None:
-    """Checks that something is a model with a head; `usage` says where it stands in the call.
+    """Checks that an object is a model with a head.
+
+    Args:
+        model: the object.
+        usage: the correct call, for the error.
 
     Raises:
-        TypeError: where it is anything else.
+        TypeError: if it is not.
     """
     if not isinstance(model, Task):
         kind = type(model).__name__

@@ -238,7 +238,7 @@ def test_an_optimizer_of_ones_own_has_no_bound():
     found = traced(CONFIGS["masked_lm"], optimizer=Plain(0.1))
     assert np.isinf(found["bound.updated.head.bias"]).all()
     assert np.isfinite(found["bound.clipped.head.bias"]).all()
-    assert found.entries["updated.head.bias"].formula == "what Plain makes of it"
+    assert found.entries["updated.head.bias"].formula == "the result of Plain"
 
 
 # --- what is said of each ---------------------------------------------------------------------------------------------

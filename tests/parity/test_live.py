@@ -355,9 +355,11 @@ def test_what_is_no_roberta_is_refused() -> None:
         check_transformers(torch.nn.Linear(2, 2), IDS)
     with pytest.raises(ValueError, match=r"a head that pyroberta lacks.*model\.roberta"):
         check_transformers(made("RobertaForTokenClassification"), IDS)
-    with pytest.raises(ValueError, match="the reference has the head 'masked_lm', the model has 'text_classifier'"):
+    with pytest.raises(
+        ValueError, match="the reference should have the model's head, 'text_classifier'; it has 'masked_lm'"
+    ):
         check_transformers(made("RobertaForSequenceClassification"), IDS, reference=small_masked_lm())
-    with pytest.raises(ValueError, match="float16 has no bounds here"):
+    with pytest.raises(ValueError, match="the model is in float16, for which there are no bounds"):
         check_transformers(made(dtype="float16"), IDS)
     with pytest.raises(TypeError, match=r"RobertaMaskedLM, RobertaTextClassifier, RobertaBackbone, got a Linear"):
         check_keras(torch.nn.Linear(2, 2), IDS)
@@ -366,7 +368,7 @@ def test_what_is_no_roberta_is_refused() -> None:
 def test_texts_without_a_tokenizer_and_with_another_models_are_refused() -> None:
     with pytest.raises(ValueError, match="there is no tokenizer for the texts: give tokenizer="):
         check_transformers(made(), TEXTS)
-    with pytest.raises(ValueError, match="the tokenizer has 300 tokens, the model's token embedding only 31"):
+    with pytest.raises(ValueError, match="the tokenizer has 300 tokens, but the model's token embedding has only 31"):
         check_transformers(made(), TEXTS, tokenizer=small_tokenizer())
     with pytest.raises(TypeError, match="got a int"):
         check_transformers(made(), TEXTS, tokenizer=5)

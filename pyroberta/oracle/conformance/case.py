@@ -1,4 +1,4 @@
-"""What a case is, and what it is computed with."""
+"""A case, and the means with which it is computed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ Tensors = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs and what they should give.
+    """Inputs of a part of the model, and the expected values.
 
     Attributes:
         name: kind/subject/variant, such as "op/layer_norm/one_column".
-        note: what is special here, in a few words.
-        page: of the documentation.
-        settings: what is no tensor: numbers, texts, a model's config.
-        formulas: of the values, in one line each.
-        inputs: by name; float32, integers or booleans.
-        expected: by the value's name; float64 or integers.
-        bounds: how far each number may be off, of those values that are rounded. The others must be equal.
-        inside: the values that an implementation need not give: those inside an op.
+        note: what distinguishes this case, in a few words.
+        page: the page of the documentation.
+        settings: all inputs that are not arrays: numbers, texts, a model's config.
+        formulas: value's name -> formula in one line.
+        inputs: input's name -> array of float32, integers or booleans.
+        expected: value's name -> array of float64 or integers.
+        bounds: value's name -> float64 array of the value's shape, the largest error of each number. A value without
+            bounds must be equal.
+        inside: the names of values inside an op. An implementation may leave them out.
     """
 
     name: str
@@ -49,22 +50,22 @@ class Case:
 
     @property
     def subject(self) -> str:
-        """The second part: the op, the loss, the optimizer."""
+        """The second part of the name: an op, a loss, an optimizer and so on."""
         return self.name.split("/")[1]
 
     def input(self, name: str, dtype: Any = None) -> Array:
-        """An input; a float in the dtype of the arithmetic."""
+        """Returns an input. If a dtype is given, floats are converted to it."""
         value = self.inputs[name]
         return value.astype(dtype) if dtype is not None and value.dtype.kind == "f" else value
 
 
 class Means(NamedTuple):
-    """What a case is computed with.
+    """The means with which a case is computed.
 
     Attributes:
         ops: the ops table.
-        dtype: of the arithmetic.
-        tokenizer: of the suite.
+        dtype: the dtype of the arithmetic.
+        tokenizer: the tokenizer of the suite.
     """
 
     ops: Ops
@@ -73,12 +74,12 @@ class Means(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What a case should give.
+    """The expected results of a case.
 
     Attributes:
-        values: in float64, or integers.
-        bounds: of those that are rounded.
-        inside: the names of the values that need not be given.
+        values: value's name -> array of float64 or integers.
+        bounds: value's name -> the largest error of each number, for values that are rounded.
+        inside: the names of values that may be left out.
     """
 
     values: Values

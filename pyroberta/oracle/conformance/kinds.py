@@ -1,4 +1,4 @@
-"""The kinds of cases: how each is made, and how our own backends do it.
+"""The kinds of cases: how the cases of each kind are made, and how a backend of this package computes them.
 
 >>> suite = make(seed=0, only="schedule/linear")
 >>> [verdict.ratio < 1.0 for verdict in judge(suite, answers(suite, "numpy")).verdicts]
@@ -26,16 +26,17 @@ from pyroberta.oracle.plain import Values
 from pyroberta.presets.preset import open_preset
 from pyroberta.text.tokenizer import Tokenizer
 
-TOKENIZER = "roberta_tiny_en"  # whose vocabulary a suite has
+TOKENIZER = "roberta_tiny_en"  # the preset whose vocabulary a suite contains
 
 
 class Kind(NamedTuple):
     """A kind of case.
 
     Attributes:
-        bound: where the bounds come from: "exact" for none, "derived" or "sampled".
-        answer: the values of a case, as the given means make them.
-        expected: what a case should give, in float64, with bounds for the precision; None where `answer` is exact.
+        bound: the origin of the bounds: "derived", "sampled", or "exact" for values that must be equal.
+        answer: a function from a case and the means to the case's values.
+        expected: a function from a case, the means and the precision to the expected values in float64, with bounds. It
+            is None for "exact".
     """
 
     bound: str
@@ -61,15 +62,18 @@ KINDS: dict[str, Kind] = {
 
 
 def make(seed: int = 0, precision: str = "float32", only: str = "") -> Suite:
-    """A suite, whose inputs are drawn from the seed. The same one each time on the same machine.
+    """Makes a suite. The result depends only on the arguments and the machine.
 
     Args:
-        seed: of the inputs.
-        precision: of the arithmetic that the bounds allow: one of `PRECISIONS`.
-        only: the beginning of the names of those cases that are wanted.
+        seed: the seed of the inputs, a whole number of at least 0.
+        precision: the precision of the arithmetic that the bounds allow, one of `PRECISIONS`.
+        only: the beginning of the names of the cases to make.
+
+    Raises:
+        ValueError: if the precision or the seed is invalid.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ValueError(f"precision should be one of {', '.join(PRECISIONS)}, got {precision!r}")
     tokenizer = open_preset(TOKENIZER, weights=False).tokenizer
     means, found = Means(REFERENCE, np.dtype(np.float64), tokenizer), dict[str, Case]()
     seed = whole_number("seed", seed, at_least=0)
@@ -80,26 +84,35 @@ def make(seed: int = 0, precision: str = "float32", only: str = "") -> Suite:
 
 
 def answers(suite: Suite, backend: str = "auto", dtype: Any = None) -> dict[str, Array]:
-    """What one of our backends makes of a suite: values by CASE/VALUE.
+    """Computes a suite with a backend of this package.
 
     Args:
-        suite: as `make` or `suite.read` gives it.
-        backend: see `backends.get_ops`.
-        dtype: of the arithmetic, float32 or float64; the suite's precision unless given.
+        suite: the return value of `make` or `suite.read`.
+        backend: the name of the backend (see `backends.get_ops`).
+        dtype: the dtype of the arithmetic, float32 or float64. The default is the precision of the suite.
+
+    Returns:
+        CASE/VALUE -> array.
 
     Raises:
-        ValueError: for a case of an unknown kind, and one whose inputs and settings don't fit its kind.
+        ValueError: if a case has an unknown kind, or inputs and settings that do not fit its kind.
     """
     means = Means(get_ops(backend), np.dtype(dtype or suite.precision), suite.tokenizer)
     found: dict[str, Array] = {}
     for case in suite.cases.values():
         if case.kind not in KINDS:
-            raise ValueError(f"{case.name} is of no kind that this version knows: {', '.join(KINDS)}")
+            raise ValueError(
+                f"the kind of the case {case.name} should be one of {', '.join(KINDS)}. Was the suite made by another "
+                "version?"
+            )
         try:
             values = KINDS[case.kind].answer(case, means)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             reason = clipped(f"{type(error).__name__}: {error}".splitlines()[0])
-            raise ValueError(f"{case.name}: its inputs and settings are no {case.kind}'s ({reason})") from error
+            raise ValueError(
+                f"the inputs and settings of {case.name} do not fit the kind {case.kind} ({reason}). Make or download "
+                "the suite again"
+            ) from error
         found |= {f"{case.name}/{name}": np.asarray(value) for name, value in values.items()}
     return found
 

@@ -1,4 +1,4 @@
-"""What ops make together: an encoder layer, the heads, whole models with padding on either side."""
+"""Cases of several ops together: an encoder layer, the heads, and whole models with padding on either side."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ FORMULAS = {
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """Blocks, heads, models."""
+    """Yields the cases of the kinds block, head and model, without expected values."""
     for variant, (note, changes, lengths) in BLOCKS.items():
         config = RobertaConfig(**{**SIZES, "dropout": 0.0, "max_sequence_length": 8, **changes})
         yield _block_case(Draw(seed, f"block/{variant}"), f"block/encoder_layer/{variant}", note, config, lengths)
@@ -93,7 +93,7 @@ def cases(seed: int) -> Iterator[Case]:
 
 
 def expected(case: Case, means: Means, precision: str) -> Expected:
-    """The values of a head or a model, with sampled bounds; those of pooling are derived."""
+    """Returns the values of a head or a model with sampled bounds. The bounds of pooling are derived."""
     if case.subject == "mean_pooling":
         return _pooled_expected(case, means, precision)
     answer = {"head": head_answer, "model": model_answer}[case.kind]
@@ -101,7 +101,9 @@ def expected(case: Case, means: Means, precision: str) -> Expected:
 
 
 def params_of(draw: Draw, config: RobertaConfig, prefix: str = "") -> dict[str, Array]:
-    """Values large enough that attention, GELU and the loss all work where they are curved."""
+    """Returns the parameters whose names begin with the prefix. They are large enough that attention, GELU and the loss
+    are far from linear.
+    """
     found = {}
     for name, shape in shapes(config).items():
         if name.startswith(prefix):
@@ -152,12 +154,12 @@ def _block_case(draw: Draw, name: str, note: str, config: RobertaConfig, lengths
 
 
 def block_answer(case: Case, means: Means) -> Values:
-    """The output and all gradients."""
+    """Returns the output of an encoder layer and all gradients."""
     return _block(case, means.ops, _params(case, means.dtype), case.input("x", means.dtype))
 
 
 def block_expected(case: Case, means: Means, precision: str) -> Expected:
-    """The same, and what its ops have inside, by the names of a trace."""
+    """Returns the output, all gradients, and the values inside the ops under the names of a trace."""
     inside: list[str] = []
 
     def compute(ops: Ops) -> Values:
@@ -224,7 +226,7 @@ def _head_case(draw: Draw, name: str, note: str, config: RobertaConfig, count: i
 
 
 def head_answer(case: Case, means: Means) -> Values:
-    """From the target rows to the losses, and all gradients."""
+    """Returns the values from the target rows to the losses, and all gradients."""
     if case.subject == "mean_pooling":
         return _pooled(case, means.dtype)
     ops, dtype, _ = means
@@ -287,7 +289,7 @@ def _batch(case: Case, config: RobertaConfig) -> Batch:
 
 
 def model_answer(case: Case, means: Means) -> Values:
-    """Hidden states, logits, losses, and all gradients."""
+    """Returns hidden states, logits, losses, and all gradients."""
     ops, dtype, _ = means
     config, params = _config(case), _params(case, dtype)
     batch, key = _batch(case, config), _dropout_key(case)

@@ -1,4 +1,4 @@
-"""Every op of `oracle.plain`, forward and backward, at its edges."""
+"""Cases of every op of `oracle.plain`, forward and backward, with usual and extreme inputs."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ VARIANTS: dict[str, Variants] = {
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """The cases with their inputs; dy, the gradient of the output, among them."""
+    """Yields the cases of the kind op, without expected values. The inputs contain dy, the gradient of the output."""
     for op, variants in VARIANTS.items():
         plain = PLAIN[op]
         for variant, (note, arguments) in variants.items():
@@ -248,7 +248,7 @@ def cases(seed: int) -> Iterator[Case]:
 
 
 def expected(case: Case, means: Means, precision: str) -> Expected:
-    """Every value and every gradient, their bounds, and the names of those inside the op."""
+    """Returns every value and every gradient with its bound, and the names of those inside the op."""
     plain, arguments, dy = PLAIN[case.subject], _arguments(case, np.float64), case.input("dy", np.float64)
     forward = plain.forward(*arguments)
     gradients = plain.backward(dy, arguments, forward)
@@ -266,7 +266,7 @@ def expected(case: Case, means: Means, precision: str) -> Expected:
 
 
 def answer(case: Case, means: Means) -> Values:
-    """What a table's rows give: the output and the gradients."""
+    """Returns the output and the gradients, as the rows of the ops table compute them."""
     ops, dtype, _ = means
     op, arguments, plain = case.subject, _arguments(case, dtype), PLAIN[case.subject]
     y, cache = getattr(ops, f"{op}_forward")(*arguments)

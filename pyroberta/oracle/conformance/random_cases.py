@@ -1,4 +1,4 @@
-"""The random numbers of dropout and masking: Philox4x64-10, bit for bit."""
+"""Cases of the random numbers of dropout and masking: Philox4x64-10, which must be equal bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGES = {"words": "ops/dropout.md", "keep": "ops/dropout.md", "draws": "numerics
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """Keys and streams."""
+    """Yields the cases of the kind random: several keys and streams."""
 
     def case(name: str, note: str, settings: dict[str, Any], **inputs: Any) -> Case:
         subject = name.split("/")[0]
@@ -41,7 +41,7 @@ def cases(seed: int) -> Iterator[Case]:
 
 
 def answer(case: Case, means: Means) -> Values:
-    """The numbers, whatever the arithmetic."""
+    """Returns the random numbers. They do not depend on the arithmetic."""
     key, settings = Key(*case.inputs["key"].tolist()), case.settings
     if case.subject == "words":
         return {"words": stream_words(key, settings["stream"], settings["count"])}

@@ -1,8 +1,8 @@
-"""Bounds of what several ops make together: what it does to a value that each op's result is moved within its bound.
+"""Bounds of several ops together, from runs in which the result of each op is moved at random within its bound.
 
-A bound of the whole, derived like an op's, would be far too wide. So the ops are run in float64 some more times, each
-result moved at random within the op's own bound (`oracle.bounds`). `SPREAD` times the root mean square of what that
-does to each number is allowed. Rounding errors are rarely near their bounds, so this is wide.
+A derived bound of the whole would be far too wide. So the ops run 16 more times in float64, with each result moved
+within the op's own bound (`oracle.bounds`). The bound of a number is `SPREAD` times the root mean square of its
+changes. Rounding errors are rarely near their bounds, so this bound is wide.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ Row = Callable[..., Any]
 
 
 def sampled(compute: Computation, precision: str, seed: int = 0) -> tuple[Values, bounds.Bounds]:
-    """The values, and a bound for each number of them.
+    """Returns the values, and a bound for each number of them.
 
     Args:
-        compute: gives the values; changes nothing that it is called with, and makes the same calls each time.
-        precision: of the arithmetic that is allowed.
-        seed: of how results are moved.
+        compute: a function from an ops table to values by name. It must not change its inputs, and must make the same
+            calls each time.
+        precision: the precision of the arithmetic that the bounds allow.
+        seed: the seed of the random moves.
 
     >>> x = np.linspace(-1.0, 1.0, 5).reshape(1, 5)
     >>> values, limits = sampled(lambda ops: {"y": ops.gelu_forward(ops.gelu_forward(x)[0])[0]}, "float32")

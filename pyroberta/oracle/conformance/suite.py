@@ -1,12 +1,12 @@
-"""The directory that a suite is written to, and read from.
+"""The directory of a suite: how it is written and read.
 
-    README.md             what follows, for somebody without Python
+    README.md             the format, for readers without Python
     suite.json            the cases: settings, the names of their tensors, formulas
     tensors.safetensors   CASE/inputs/NAME, CASE/expected/NAME and CASE/bounds/NAME
-    tokenizer/            the vocabulary and the merges of the cases that have texts
+    tokenizer/            the vocabulary and the merges for the cases with texts
 
-Inputs are float32, so that arithmetic in float32 begins with the same numbers; expected values and bounds are float64.
-A value without a bound must be equal.
+Inputs are float32, so that arithmetic in float32 starts with the same numbers. Expected values and bounds are float64.
+A value without bounds must be equal.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ FORMAT, VERSION = "pyroberta_conformance", 1
 PRECISIONS = ("float32", "float64")
 CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
 VOCABULARY = (f"{TOKENIZER}/vocab.json", f"{TOKENIZER}/merges.txt")
-MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
-MOST = 1_000_000  # of a number among a case's settings, and of the numbers of a shape: so much is made of them
+MOST_BYTES = 64_000_000  # the largest file of tensors that is read; a suite of this package has a few MB
+MOST = 1_000_000  # the largest number in a case's settings, and the largest product of a shape
 OWNED = (r"README\.md", r"suite\.json", r"tensors\.safetensors", r"tokenizer/.*")  # what a new suite replaces
 KIND = Kind("conformance suite", CASES, lambda values: values.get("format") == FORMAT)
 
@@ -50,9 +50,10 @@ class Suite:
     """All cases, and the tokenizer of those that have texts.
 
     Attributes:
-        cases: by name.
-        seed: that the inputs are drawn from.
-        precision: of the arithmetic that the bounds allow.
+        cases: case's name -> case.
+        tokenizer: the tokenizer.
+        seed: the seed of the inputs.
+        precision: the precision of the arithmetic that the bounds allow.
     """
 
     cases: Mapping[str, Case]
@@ -62,7 +63,7 @@ class Suite:
 
     @cached_property
     def values(self) -> dict[str, tuple[Case, str]]:
-        """CASE/VALUE, the name of each expected value -> the case, and the value's own name."""
+        """CASE/VALUE, the name of each expected value -> the case and the value's own name."""
         return {f"{case.name}/{value}": (case, value) for case in self.cases.values() for value in case.expected}
 
 
@@ -70,15 +71,15 @@ class Suite:
 
 
 def write(suite: Suite, path: str | os.PathLike[str]) -> None:
-    """Writes a suite to a directory, whole or not at all; the bytes follow from the suite alone.
+    """Writes a suite to a directory, completely or not at all. The bytes depend only on the suite.
 
     Args:
-        suite: as `kinds.make` gives it.
-        path: made, or replaced where it is a suite already; other files in it stay.
+        suite: the return value of `kinds.make`.
+        path: the directory. It is created, or replaced if it is a suite. Other files in it stay.
 
     Raises:
-        FileExistsError: where the directory holds anything else.
-        OSError: where it can't be written.
+        FileExistsError: if the directory is something else.
+        OSError: if it can't be written.
     """
     tensors = dict(_named(suite))
     entries = [_entry(case) for case in suite.cases.values()]
@@ -99,7 +100,7 @@ def write(suite: Suite, path: str | os.PathLike[str]) -> None:
 
 
 def readme() -> str:
-    """The page that each suite has: its format."""
+    """Returns the page on the format, which each suite contains."""
     return resources.files("pyroberta.oracle.conformance").joinpath("suite_readme.md").read_text("utf-8")
 
 
@@ -132,34 +133,36 @@ def _entry(case: Case) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike[str]) -> Suite:
-    """The suite in a directory.
+    """Returns the suite in a directory.
 
     Raises:
-        FileNotFoundError: where it or one of its files is missing.
-        ValueError: where it is damaged, or no suite; `OverBudget` where it asks for more than a reader may take.
+        FileNotFoundError: if the directory or one of its files is missing.
+        ValueError: if it is damaged or not a suite. It is an `OverBudget` if it would need more memory than a reader
+            may use.
     """
     directory = as_path(path)
     if not directory.is_dir():
         raise FileNotFoundError(
-            f"{path} should be the directory of a suite. `pyroberta conformance make {path}` makes one"
+            f"{path} is not a directory, and should be that of a suite. `pyroberta conformance make {path}` makes one"
         )
     file = directory / CASES
     values = parse_json(read_bytes(file), str(file))
     if values.get("format") != FORMAT:
         raise ValueError(
-            f"{file} is no conformance suite's: its format is {shown(values.get('format'))}, not {FORMAT!r}"
+            f"{file} is not from a conformance suite: its format should be {FORMAT!r}, got "
+            f"{shown(values.get('format'))}"
         )
     if values.get("version") != VERSION:
-        raise ValueError(f"{file} has version {shown(values.get('version'))}, and this reads version {VERSION}")
+        raise ValueError(f"{file} has version {shown(values.get('version'))}, and this package reads version {VERSION}")
     tensors = _tensors(directory, values)
     try:
         cases = [_case(entry, tensors) for entry in values["cases"]]
         seed, precision = int(values["seed"]), values["precision"]
         if precision not in PRECISIONS:
-            raise ValueError(f"its precision should be one of {', '.join(PRECISIONS)}, it is {shown(precision)}")
+            raise ValueError(f"its precision should be one of {', '.join(PRECISIONS)}, got {shown(precision)}")
         counts = Counter(case.name for case in cases)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file} is no sound suite: {clipped(str(error) or repr(error))}") from None
+        raise ValueError(f"{file} is not a valid suite: {clipped(str(error) or repr(error))}") from None
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(f"{file} has the case {shown(twice[0])} twice")
     tokenizer = Tokenizer.load(directory / TOKENIZER)
@@ -206,7 +209,7 @@ def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:
             )
     for key, setting in _numbers(entry["settings"]):
         if not abs(setting) <= MOST and key != "stream":
-            raise ValueError(f"{name}: its {key} is {shown(setting)}; numbers up to {MOST:,} are read")
+            raise ValueError(f"the setting {key} of {name} should be at most {MOST:,}, got {shown(setting)}")
     return Case(
         name=name,
         note=str(entry.get("note", "")),

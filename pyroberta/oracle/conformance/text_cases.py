@@ -1,4 +1,4 @@
-"""From a text to a masked batch: tokenizing, decoding, packing, padding, masking. All of it is exact."""
+"""Cases from a text to a masked batch: tokenizing, decoding, packing, padding, masking. All results are exact."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ PREFIXED = ("plain", "leading_space", "empty", "special_in_text", "unix_line_end
 
 
 def cases(seed: int, tokenizer: Tokenizer) -> Iterator[Case]:
-    """All kinds, in the order in which a text goes through them."""
+    """Yields the cases of all kinds, in the order in which a text passes through them."""
     yield from _tokenized()
     yield from _decoded(tokenizer)
     yield from _packed()
@@ -105,7 +105,7 @@ def _tokenized() -> Iterator[Case]:
 
 
 def tokenize(case: Case, means: Means) -> Values:
-    """Ids and offsets of a text."""
+    """Returns the ids (S,) int32 and the offsets (S, 2) int32 of a text."""
     settings, tokenizer = case.settings, means.tokenizer
     if settings["add_prefix_space"] != tokenizer.add_prefix_space:
         tokenizer = Tokenizer(
@@ -133,7 +133,7 @@ def _decoded(tokenizer: Tokenizer) -> Iterator[Case]:
 
 
 def decode(case: Case, means: Means) -> Values:
-    """The text of ids, as bytes."""
+    """Returns the text of ids in UTF-8, as uint8."""
     skip = case.settings["skip_special_tokens"]
     text = means.tokenizer.decode(case.inputs["ids"].tolist(), skip_special_tokens=skip)
     return {"utf8": np.frombuffer(text.encode(), np.uint8)}
@@ -166,7 +166,7 @@ def _packed() -> Iterator[Case]:
 
 
 def pack(case: Case, means: Means) -> Values:
-    """One sequence of segments."""
+    """Returns the ids (S,) int32 of one sequence of several segments."""
     segments = [case.inputs[f"segment.{i}"].tolist() for i in range(len(case.inputs))]
     return {"ids": np.array(pack_segments(segments, **case.settings), np.int32)}
 
@@ -182,7 +182,7 @@ PATTERNS: Mapping[str, tuple[str, list[str]]] = {  # a row of text for each sequ
 
 
 def is_token_of(pattern: str) -> Array:
-    """The padding mask (B, S) of a pattern.
+    """Returns the padding mask (B, S) bool of a pattern.
 
     >>> is_token_of("one_token").tolist()
     [[True]]
@@ -191,7 +191,7 @@ def is_token_of(pattern: str) -> Array:
 
 
 def slots_of(is_token: Array, slots: int, draw: Draw) -> Array:
-    """mask_positions (B, K): columns of tokens, so many in each row, or 0 where there is none."""
+    """Returns mask_positions (B, K) int32: `slots` columns of tokens in each row, or 0 in a row without tokens."""
     found = np.zeros((len(is_token), slots), np.int32)
     for b, row in enumerate(is_token):
         columns = np.flatnonzero(row)
@@ -224,7 +224,7 @@ def _padded(seed: int) -> Iterator[Case]:
 
 
 def pad(case: Case, means: Means) -> Values:
-    """The packed rows of padded arrays."""
+    """Returns the packed batch of padded arrays."""
     arrays = [case.inputs[of] for of in ("token_ids", "padding_mask", "mask_positions", "labels", "weights")]
     batch = pack_padded(*arrays, vocabulary_size=25, max_sequence_length=arrays[0].shape[1])
     names = ("ids", "positions", "starts", "target_rows", "labels", "weights")
@@ -289,7 +289,7 @@ def _decided(draw: Draw, settings: Mapping[str, Any], N: int) -> Array:
 
 
 def mask(case: Case, means: Means) -> Values:
-    """What masking makes of given random numbers."""
+    """Returns the result of masking with given random numbers."""
     inputs, settings = case.inputs, case.settings
     rows = np.flatnonzero(inputs["words"] >= 0)
     owners = np.repeat(np.arange(len(inputs["starts"]) - 1), np.diff(inputs["starts"]))[rows]

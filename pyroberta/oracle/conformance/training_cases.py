@@ -1,4 +1,4 @@
-"""Losses, optimizers and schedules."""
+"""Cases of losses, optimizers and schedules."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ LOGITS: Mapping[str, tuple[str, float]] = {
 
 
 def loss_cases(seed: int) -> Iterator[Case]:
-    """Each way to reduce with each kind of weights; logits and probabilities at their edges."""
+    """Yields the cases of the kind loss: each reduction with each kind of weights, and extreme logits and
+    probabilities.
+    """
 
     def case(variant: str, note: str, draw: Draw, weights: Array, scale: float, **config: Any) -> Case:
         loss = losses.SparseCategoricalCrossentropy(**{"from_logits": True, **config})
@@ -76,7 +78,9 @@ def loss_cases(seed: int) -> Iterator[Case]:
 
 
 def loss_answer(case: Case, means: Means) -> Values:
-    """The loss by its class; losses and the logits' gradient by the rows of the op."""
+    """Returns the loss, as its class computes it, and the losses and the gradient of the logits, as the ops compute
+    them.
+    """
     ops, dtype, _ = means
     loss, labels, weights = _loss(case), case.inputs["labels"], case.input("weights", dtype)
     predictions = case.input("logits" if loss.from_logits else "probabilities", dtype)
@@ -95,7 +99,9 @@ def loss_answer(case: Case, means: Means) -> Values:
 
 
 def loss_expected(case: Case, means: Means, precision: str) -> Expected:
-    """In float64. Each loss and gradient has the op's bound; the sum adds the roundings of its terms."""
+    """Returns the values in float64 with bounds. Each loss and each gradient has the op's bound. The bound of the sum
+    adds the roundings of its terms.
+    """
     values, run, loss = loss_answer(case, means), bounds.Arithmetic(precision), _loss(case)
     counted, denominator = _counted(case, np.float64)
     n, of_share = B * K, run.gamma(B * K + 2)  # of a weight as a share of the denominator
@@ -166,7 +172,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
 
 
 def schedule_cases() -> Iterator[Case]:
-    """Each at every step, and beyond its end."""
+    """Yields the cases of the kind schedule: each schedule at every step, and after its end."""
     formulas = {
         "rates": "end + (peak - end) · left(progress), progress = (step - warmup) / (total - warmup); before, "
         "peak · step / warmup"
@@ -182,13 +188,15 @@ def schedule_cases() -> Iterator[Case]:
 
 
 def schedule_answer(case: Case, means: Means) -> Values:
-    """The rates, in Python's float."""
+    """Returns the learning rates (steps,), float64."""
     schedule = schedules.from_config(dict(case.settings))
     return {"rates": np.array([schedule(int(step)) for step in case.inputs["steps"]])}
 
 
 def schedule_expected(case: Case, means: Means, precision: str) -> Expected:
-    """Progress is rounded twice; what is left moves with it, and is rounded itself; so are two products and a sum."""
+    """Returns the learning rates with bounds. The progress is rounded twice, and the remaining share changes with it.
+    The share, two products and a sum are rounded too.
+    """
     run, schedule = bounds.Arithmetic(precision), schedules.from_config(dict(case.settings))
     values = schedule_answer(case, means)
     peak, end = schedule.learning_rate, getattr(schedule, "end_learning_rate", 0.0)
@@ -225,7 +233,7 @@ DESCRIPTIONS = {
 
 
 def optimizer_cases(seed: int) -> Iterator[Case]:
-    """Each optimizer in each setting, some steps long."""
+    """Yields the cases of the kind optimizer: each optimizer with each setting, for some steps."""
     for name, optimizer in optimizers.OPTIMIZERS.items():
         variants = dict(OPTIMIZERS)
         if optimizer().weight_decay is not None or name == "adam":
@@ -252,7 +260,7 @@ def _optimizer_case(seed: int, name: str, variant: str, arguments: Mapping[str, 
 
 
 def optimizer_answer(case: Case, means: Means) -> Values:
-    """The parameters and slots after each step."""
+    """Returns the parameters and slots after each step."""
     ops, dtype, _ = means
     optimizer = optimizers.from_config(case.settings["config"])
     params, grads = (Arrays(LAYOUT, dtype, ops) for _ in range(2))
@@ -269,6 +277,6 @@ def optimizer_answer(case: Case, means: Means) -> Values:
 
 
 def optimizer_expected(case: Case, means: Means, precision: str) -> Expected:
-    """The slots need not be given."""
+    """Returns the parameters and slots with sampled bounds. The slots may be left out."""
     values, limits = sampled(lambda ops: optimizer_answer(case, means._replace(ops=ops)), precision)
     return Expected(values, limits, [of for of in values if not of.startswith("parameters.")])

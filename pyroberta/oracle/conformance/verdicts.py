@@ -1,4 +1,4 @@
-"""What an implementation gave of a suite, judged value by value."""
+"""Compares the values of an implementation with a suite."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PASSED, FAILED, MISSING = "passed", "failed", "missing"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of a case.
+    """The result of a case.
 
     Attributes:
-        case: its name.
-        status: "passed"; "failed"; "missing", where no value of it was given.
-        ratio: the largest error, as a multiple of its bound; infinite where a value that must be equal is not.
-        value: which value that is.
-        complaint: what is wrong, in a line; empty where nothing is.
-        lacking: values that should be given and were not, where others were.
+        case: the name of the case.
+        status: "passed", "failed", or "missing" if no value of it was given.
+        ratio: the largest error of a number, divided by its bound. It is infinite if a value that must be equal is not.
+        value: the name of the value with this error.
+        complaint: what is wrong, in one line, or "".
+        lacking: the names of values that are missing although others were given.
     """
 
     case: str
@@ -38,45 +38,45 @@ class Verdict:
     lacking: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """Returns the verdict in JSON's types."""
         return {**vars(self), "lacking": list(self.lacking)}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is to be said of a suite.
+    """The results of a suite.
 
     Attributes:
-        verdicts: one for each case, in the suite's order.
-        unknown: names that were given and are no value's.
+        verdicts: one for each case, in the order of the suite.
+        unknown: given names that are not names of values.
     """
 
     verdicts: tuple[Verdict, ...]
     unknown: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
-        """The number of cases of that status."""
+        """Returns the number of cases with the status."""
         return sum(verdict.status == status for verdict in self.verdicts)
 
     @property
     def incomplete(self) -> tuple[Verdict, ...]:
-        """The cases that are missing, or lack values."""
+        """The verdicts of cases that are missing or lack values."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == MISSING or verdict.lacking)
 
     def only(self, beginning: str) -> Report:
-        """What is to be said of those cases whose names begin so.
+        """Returns the report of the cases whose names begin with a text.
 
         Raises:
-            ValueError: where none does.
+            ValueError: if there is no such case.
         """
         some = tuple(verdict for verdict in self.verdicts if verdict.case.startswith(beginning))
         if not some:
             subjects = dict.fromkeys(verdict.case.rpartition("/")[0] for verdict in self.verdicts)
-            raise ValueError(f"no case's name begins with {beginning!r}; there are {', '.join(subjects)}")
+            raise ValueError(f"no name of a case begins with {beginning!r}; the cases are of {', '.join(subjects)}")
         return Report(some, self.unknown)
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """Returns the report in JSON's types."""
         counts = {status: self.count(status) for status in (PASSED, FAILED, MISSING)}
         return {
             **counts, "incomplete": [verdict.case for verdict in self.incomplete], "unknown": list(self.unknown),
@@ -84,7 +84,7 @@ class Report:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        """A line for each kind and subject, then the failures."""
+        """Returns a line for each kind and subject, and then the failures."""
         groups: dict[str, list[Verdict]] = {}
         for verdict in self.verdicts:
             groups.setdefault(verdict.case.rpartition("/")[0], []).append(verdict)
@@ -103,21 +103,21 @@ class Report:
         if some := [verdict for verdict in self.verdicts if verdict.lacking]:
             lines.append(f"{len(some)} cases lack values, such as {some[0].case}/{some[0].lacking[0]}")
         if self.unknown:
-            lines.append(f"{len(self.unknown)} names are no value's of the suite, such as {shown(self.unknown[0])}")
+            lines.append(f"{len(self.unknown)} names belong to no value of the suite, such as {shown(self.unknown[0])}")
         lines.append(", ".join(f"{self.count(status)} {status}" for status in (PASSED, FAILED, MISSING)))
         return "\n".join(lines)
 
 
 def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
-    """Holds values to what a suite expects.
+    """Compares values with a suite.
 
     Args:
-        suite: as `suite.read` gives it.
-        theirs: values by CASE/VALUE; dots may stand for the slashes, as in names of files. Those inside an op, and
-            whole cases, may be left out.
+        suite: the return value of `suite.read`.
+        theirs: CASE/VALUE -> array of numbers. Names may have dots instead of slashes, as names of files do. Values
+            inside an op, and whole cases, may be missing.
 
     Raises:
-        ValueError: where no name is a value's of the suite.
+        ValueError: if no name is that of a value, or two names are of the same value.
     """
     dotted = {name.replace("/", "."): name for name in suite.values}
     names = {given: given if given in suite.values else dotted.get(given) for given in theirs}
@@ -130,7 +130,7 @@ def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
     if not known:
         example = next(iter(suite.values), "")
         received = f"there is {shown(next(iter(theirs)))}" if theirs else "there are no tensors"
-        raise ValueError(f"no name is a value's of the suite: {received}; one of the suite's is {example!r}")
+        raise ValueError(f"none of the names is that of a value in the suite: {received}; the suite has {example!r}")
     found: dict[str, dict[str, Array]] = {case: {} for case in suite.cases}
     for name, given in known.items():
         case, value = suite.values[name]
@@ -140,7 +140,12 @@ def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
 
 
 def verdict_of(case: Case, theirs: Mapping[str, Array]) -> Verdict:
-    """What is to be said of the values of a case, by the values' names."""
+    """Returns the verdict of a case.
+
+    Args:
+        case: the case.
+        theirs: value's name -> array.
+    """
     if not theirs and case.expected:
         return Verdict(case.name, MISSING)
     ratio, value, complaint = 0.0, "", ""
@@ -157,7 +162,7 @@ def _judged(name: str, theirs: Array, expected: Array, bound: Array | None) -> t
     if theirs.shape != expected.shape:
         return np.inf, f"{name} has the shape {theirs.shape}, and {expected.shape} is expected"
     if theirs.dtype.kind not in "biuf":
-        return np.inf, f"{name} is {theirs.dtype}, which is no number's"
+        return np.inf, f"{name} has the dtype {theirs.dtype}; it should be an array of real numbers"
     if bound is None and expected.dtype.kind in "iu" and theirs.dtype.kind == "f" and expected.dtype.itemsize == 8:
         return np.inf, f"{name} is {theirs.dtype}, which has too few digits; {expected.dtype} is expected"
     if bound is None:  # integers, and what rounds nothing

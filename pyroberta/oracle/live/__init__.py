@@ -1,11 +1,11 @@
-"""Checks of a living implementation: its tensors are taken as it runs, and compared with a trace.
+"""Checks of a running implementation: its tensors are collected while it runs, and compared with a trace.
 
-    check_callable(fn, model, texts)          anything that takes NumPy arrays and gives some
+    check_callable(fn, model, texts)          a function from NumPy arrays to NumPy arrays
     check_transformers(their_model, texts)    a RoBERTa of transformers
     check_keras(their_model, texts)           a RoBERTa of KerasHub
 
-Each traces a RoBERTa with the same parameters in float64, gives the other one the same batch, without dropout, and
-returns a `LiveReport`. `sides.py` has what they share.
+Each check traces a RoBERTa with the same parameters in float64, and runs the other implementation on the same batch
+without dropout. It returns a `LiveReport`. `sides.py` has the code that all checks use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The check of anything that takes NumPy arrays and gives some: a JAX function, a program behind a pipe."""
+"""The check of a function from NumPy arrays to NumPy arrays, such as a JAX function or a program behind a pipe."""
 
 from __future__ import annotations
 
@@ -33,36 +33,40 @@ def check_callable(
     precision: str = "float32",
     padding_side: str = "right",
 ) -> LiveReport:
-    """Gives a function a model's parameters and a batch, and compares what it returns with the model's trace.
+    """Runs a function on a model's parameters and a batch, and compares its results with the model's trace.
 
-    Dropout is off in the trace. What `fn` may return is in docs/oracle.md: any values, their gradients (`d.` or
-    `.grad`), the parameters' gradients, the optimizer's slots and the updated parameters; as much of it as you like.
+    Dropout is off in the trace. docs/oracle.md lists what `fn` may return: values, their gradients (`d.` or `.grad`),
+    the gradients of parameters, the optimizer's slots and the updated parameters. It may return any part of these.
 
     Args:
-        fn: `fn(batch, parameters) -> {name: array}`. Both arguments are dicts of arrays that are its own.
+        fn: a function `fn(batch, parameters) -> {name: array}`. It may change both dicts and their arrays.
 
             | batch | |
             |---|---|
             | `padded_ids`, `attention_mask`, `padded_positions` (B, S) | the sequences, padded; positions from 0 |
             | `padded_labels` (B, S) | the label at each target, -100 elsewhere |
-            | `ids`, `positions` (N,), `starts` (B+1,) | the same end to end, without padding |
-            | `target_rows`, `labels`, `weights` (M,) | of the targets; rows count in `ids` |
+            | `ids`, `positions` (N,), `starts` (B+1,) | the sequences one after the other, without padding |
+            | `target_rows`, `labels`, `weights` (M,) | of the targets; `target_rows` are indices of `ids` |
             | `denominator` () | of the loss: `weights @ losses / denominator` |
 
         model: a `MaskedLM` or `TextClassifier`, which has the parameters, the optimizer and the loss. It is not
             changed.
-        texts, y, sample_weight: as for `evaluate`. Sequences of ids are taken too: a masked LM predicts every token
-            of them. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
-        names: your name of a tensor -> the trace's, for names that are neither the trace's nor Hugging Face's, Keras's
-            or fairseq's.
-        parameters: whose names and layouts the parameters have: `"pyroberta"`, `"hf"` or `"keras"`.
-        precision: of the function's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`. The parameters are
-            float64 for the last, else float32.
+        texts, y, sample_weight: as for `evaluate`. `texts` may also be sequences of ids; then every token of a masked
+            LM is a target. Without `y`, the texts of a classifier have the classes 0, 1, 2, … in turn.
+        names: your name of a tensor -> the trace's name, for names that are not those of the trace, Hugging Face, Keras
+            or fairseq.
+        parameters: the format of the names and layouts of the parameters: `"pyroberta"`, `"hf"` or `"keras"`.
+        precision: the function's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`. The parameters are float64
+            for `"float64"`, and float32 otherwise.
         padding_side: `"right"` or `"left"`.
 
+    Returns:
+        A `LiveReport`, which is true if no tensor departs.
+
     Raises:
-        TypeError: where `fn` is no function or returns no mapping, and where the model is none.
-        ValueError: for an unknown choice, and as `align` where a shape fits nothing.
+        TypeError: if `fn` is not a function or does not return a mapping, or if `model` is not a task.
+        ValueError: if `parameters`, `precision` or `padding_side` is unknown, and as in `align` if a shape does not
+            fit.
 
     >>> from pyroberta import MaskedLM
     >>> def embed(batch, parameters):
@@ -83,12 +87,12 @@ def check_callable(
         ("padding_side", padding_side, SIDES),
     ):
         if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+            raise ValueError(f"{name} should be one of {', '.join(map(repr, choices))}, got {value!r}")
     golden = traced(model, texts, y, sample_weight, with_update=True)
     given = _parameters(golden, parameters, PRECISIONS[precision])
     found = fn(_batch(golden, padding_side), given)
     if not isinstance(found, Mapping):
-        raise TypeError(f"fn should return a dict of arrays by name, got a {type(found).__name__}")
+        raise TypeError(f"fn should return a dict from names to arrays, got a {type(found).__name__}")
     tensors = {str(name): np.asarray(array) for name, array in found.items()}
     mask = {"attention_mask": padded(golden, padding_side).mask}
     return judged(golden, {**mask, **tensors}, names, precision)

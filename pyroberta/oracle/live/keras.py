@@ -1,4 +1,4 @@
-"""The check of a living RoBERTa of KerasHub."""
+"""The check of a running RoBERTa of KerasHub."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pyroberta.presets import kerashub
 from pyroberta.tasks.task import Task
 from pyroberta.text.tokenizer import Tokenizer
 
-# Classes of KerasHub -> the head that they have.
+# A class of KerasHub -> its head, or None.
 CLASSES: dict[str, str | None] = {
     "RobertaMaskedLM": "masked_lm",
     "RobertaTextClassifier": "text_classifier",
@@ -57,24 +57,30 @@ def check_keras(
     precision: str | None = None,
     padding_side: str = "right",
 ) -> LiveReport:
-    """Runs a RoBERTa of KerasHub and says where it departs from RoBERTa's arithmetic.
+    """Runs a RoBERTa of KerasHub and compares its tensors with a trace.
 
-    Where Keras runs on torch, gradients are compared too; elsewhere the values forward alone. Dropout is off on both
-    sides. The model and its gradients are left as they were.
+    If Keras runs on torch, gradients are compared too, and otherwise only the values of forward. Dropout is off on both
+    sides. The model and its gradients are not changed.
 
     Args:
         model: a `RobertaMaskedLM`, `RobertaTextClassifier` or `RobertaBackbone`.
-        texts, y, sample_weight: as for `evaluate`. Sequences of ids are taken too, which need no tokenizer: a masked LM
-            predicts every token of them. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
-        tokenizer: of the texts; that of the model's preprocessor unless given.
-        reference: the `MaskedLM` or `TextClassifier` that the model should be equal to, parameters included; its own
-            preprocessor encodes the texts. Unless given, one is made of the model's own config and parameters.
-        precision: of the model's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`; that of its dtype policy
-            unless given.
+        texts, y, sample_weight: as for `evaluate`. `texts` may also be sequences of ids, which need no tokenizer; then
+            every token of a masked LM is a target. Without `y`, the texts of a classifier have the classes 0, 1, 2, …
+            in turn.
+        tokenizer: the tokenizer of the texts. The default is that of the model's preprocessor.
+        reference: a `MaskedLM` or `TextClassifier` that the model should be equal to, including the parameters. Its
+            preprocessor encodes the texts. The default is a task with the model's own config and parameters.
+        precision: the model's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`. The default is that of its
+            dtype policy.
         padding_side: `"right"` or `"left"`.
 
+    Returns:
+        A `LiveReport`, which is true if no tensor departs.
+
     Raises:
-        TypeError, ValueError: for a model of another kind, or texts without a tokenizer.
+        TypeError: if the model is of another class.
+        ValueError: if the model computes in another dtype, the texts need a tokenizer and there is none, or the
+            reference has another head.
     """
     name = next((cls.__name__ for cls in type(model).__mro__ if cls.__name__ in CLASSES), None)
     if name is None:
@@ -104,9 +110,12 @@ def check_keras(
         arrays = _without_slots(arrays, golden, batch)
         arrays |= _of_weights(model, golden, remarks, with_values=reference is not None, is_torch=is_torch)
     if not is_torch:
-        remarks.append(f"Keras runs on {keras.backend.backend()}: values forward alone; gradients are seen on torch")
+        remarks.append(
+            f"only the values of forward were compared, because Keras runs on {keras.backend.backend()}; on torch "
+            "gradients are compared too"
+        )
     if not any(name.endswith("/softmax") for name in arrays):
-        remarks.append("no attention probabilities were seen: Keras fuses attention where its dropout is 0")
+        remarks.append("attention probabilities were not compared, because Keras fuses attention if its dropout is 0")
     arrays = {"padding_mask": batch.mask, **arrays}
     precision = precision or _precision(backbone, arrays, remarks)
     return judged(golden, arrays, found.names_in(golden, arrays), precision, remarks, "keras")
@@ -136,7 +145,7 @@ def _parameters(model: Any, config: RobertaConfig) -> Arrays:
             array = keras.ops.convert_to_numpy(keras.ops.cast(by_path[theirs].value, "float64"))
             params[name][...] = kerashub.reshaped(name, array, params[name].shape)
         elif not name.startswith("head."):
-            raise ValueError(f"the model has no weight {theirs}; those are {', '.join(list(by_path)[:4])}, …")
+            raise ValueError(f"the model has no weight {theirs}; its weights are {', '.join(list(by_path)[:4])}, …")
     return params
 
 
@@ -173,9 +182,11 @@ def _of_weights(
 def _precision(backbone: Any, arrays: Mapping[str, Array], remarks: list[str]) -> str:
     dtype = backbone.compute_dtype
     if dtype not in PRECISIONS:
-        raise ValueError(f"the model computes in {dtype}, which has no bounds here; those that have: {[*PRECISIONS]}")
+        raise ValueError(
+            f"the model should compute in one of {', '.join(PRECISIONS)}, got {dtype}, which has no bounds"
+        )
     if dtype == "float64" and not any(array.dtype == np.float64 for array in arrays.values()):
-        remarks.append("the model's dtype is float64, and all that it gives is float32")
+        remarks.append("the model's dtype is float64, but its tensors are float32; they are judged as float32")
         return "float32"
     return PRECISIONS[dtype]
 

@@ -1,4 +1,4 @@
-"""The two sides of a check: the trace here, and the batch there; and the report of how they compare."""
+"""The two sides of a check: the trace, and the batch for the other implementation; and the report of the comparison."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 
-SPARE = 2  # columns of padding beside the longest sequence, so that there is padding to be masked
+SPARE = 2  # additional columns after the longest sequence, so that each sequence has padding
 SIDES = ("right", "left")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveReport(Report):
-    """What was found, and what was done to find it.
+    """The `Report` of the comparison in a check, with the trace and the collected tensors.
 
     Attributes:
-        golden: the trace that theirs was compared with.
-        aligned: their tensors under the trace's names, what was done to each, and those that the trace lacks.
-        remarks: what else is worth knowing, such as what could not be seen.
+        golden: the trace.
+        aligned: the collected tensors under the trace's names, what was done to each, and the names that the trace
+            lacks.
+        remarks: sentences about the check, such as what could not be compared.
     """
 
     golden: Trace
@@ -46,7 +47,7 @@ class LiveReport(Report):
     remarks: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; without the tensors."""
+        """Returns the report for JSON, without the tensors."""
         notes = {"aligned": self.aligned.notes, "their_names": self.aligned.names}
         return super().to_dict() | notes | {"remarks": list(self.remarks)}
 
@@ -58,10 +59,10 @@ class Padded(NamedTuple):
     """A trace's batch in padded arrays of B sequences and S columns.
 
     Attributes:
-        ids: (B, S), with the pad id at padding.
-        mask: (B, S) bool, true where there is a token.
-        positions: (B, S), from 0; 0 at padding.
-        labels: (B, S), the label of each target; -100 elsewhere.
+        ids: (B, S) int, with the pad id at padding.
+        mask: (B, S) bool, true at tokens.
+        positions: (B, S) int, from 0; 0 at padding.
+        labels: (B, S) int, the label of each target; -100 elsewhere.
     """
 
     ids: Array
@@ -71,18 +72,19 @@ class Padded(NamedTuple):
 
 
 def padded(golden: Trace, side: str = "right", spare: int = SPARE) -> Padded:
-    """The batch of a trace in padded arrays.
+    """Returns the batch of a trace in padded arrays.
 
     Args:
         golden: the trace.
-        side: on which padding is, `"right"` or `"left"`.
-        spare: columns of padding beside the longest sequence; fewer where the model takes no sequence so long.
+        side: the side of the padding, `"right"` or `"left"`.
+        spare: the number of columns after the longest sequence. There are fewer if sequences would be too long for the
+            model.
 
     Raises:
-        ValueError: for another side.
+        ValueError: if the side is unknown.
     """
     if side not in SIDES:
-        raise ValueError(f"padding_side must be 'right' or 'left', got {side!r}")
+        raise ValueError(f"padding_side should be 'right' or 'left', got {side!r}")
     config = config_of(golden)
     lengths = np.diff(golden["batch.starts"])
     longest = int(lengths.max(initial=0))
@@ -100,7 +102,7 @@ def padded(golden: Trace, side: str = "right", spare: int = SPARE) -> Padded:
 
 
 def config_of(golden: Trace) -> RobertaConfig:
-    """The config of the model that was traced."""
+    """Returns the config of the traced model."""
     return RobertaConfig(**golden.settings["config"])
 
 
@@ -108,7 +110,9 @@ def config_of(golden: Trace) -> RobertaConfig:
 
 
 def task_of(config: RobertaConfig, params: Arrays, tokenizer: Tokenizer | None) -> Task:
-    """A model with the given parameters, which are float64; its preprocessor has its defaults."""
+    """Returns a task with the given float64 parameters. Its preprocessor has the default settings, or is None without a
+    tokenizer.
+    """
     backbone = Backbone.from_parts(config, params, "numpy", "float64")
     length = min(512, config.max_sequence_length)
     if config.num_classes:
@@ -128,13 +132,15 @@ class _WithoutUpdate(Trace):
 
 
 def check_head(reference: Task, head: str) -> None:
-    """Checks that a reference has the head of the model that it is for.
+    """Checks that a reference has the same head as the checked model.
 
     Raises:
-        ValueError: where it has another.
+        ValueError: if it has another head.
     """
     if reference.backbone.config.head != head:
-        raise ValueError(f"the reference has the head {reference.backbone.config.head!r}, the model has {head!r}")
+        raise ValueError(
+            f"the reference should have the model's head, {head!r}; it has {reference.backbone.config.head!r}"
+        )
 
 
 def traced(
@@ -146,14 +152,19 @@ def traced(
     *,
     with_update: bool = False,
 ) -> Trace:
-    """The trace in float64 of one update on the texts, without dropout.
+    """Returns the trace in float64 of one update on the texts, without dropout.
 
     Args:
-        task: the model, with the optimizer that it is compiled with. It is not changed.
-        texts: strings, or features, as for `evaluate`; or sequences of ids. Of these a masked LM predicts every token.
-        y, sample_weight: as for `evaluate`. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
-        trainable: the parameters that are updated; all unless given.
-        with_update: whether the trace has the optimizer's slots and the updated parameters, too.
+        task: the model with its optimizer. It is not changed.
+        texts: strings or features, as for `evaluate`; or sequences of ids. Then every token of a masked LM is a target.
+        y, sample_weight: as for `evaluate`. Without `y`, the texts of a classifier have the classes 0, 1, 2, … in turn.
+        trainable: the names of the parameters that are updated. The default is all.
+        with_update: whether the trace has the optimizer's slots and the updated parameters too.
+
+    Raises:
+        TypeError: if `texts` is one text, or a sequence is not of whole numbers.
+        ValueError: if there are no texts, no tokenizer for texts, several batches, or ids and lengths that the model
+            lacks.
     """
     config = replace(task.backbone.config, dropout=0.0, attention_dropout=0.0, classifier_dropout=0.0)
     batch, golden = _batch(task, texts, y, sample_weight), Trace() if with_update else _WithoutUpdate()
@@ -172,9 +183,8 @@ def traced(
 
 
 def headless(golden: Trace) -> Trace:
-    """A trace whose backward begins at the last hidden state, with the gradient that it has in the trace.
-
-    It is for a model without a head, which is given that gradient. The token embedding's gradient is the lookup's.
+    """Returns a trace for a model without a head. Its backward begins at the last hidden state, with the gradient of
+    the original trace. The gradient of the token embedding is only that of the lookup.
     """
     found = Trace()
     found.settings = golden.settings
@@ -189,18 +199,18 @@ def headless(golden: Trace) -> Trace:
 
 
 def last_gradient(golden: Trace) -> str:
-    """The name of the gradient of the last hidden state."""
+    """Returns the trace's name of the gradient of the last hidden state."""
     return f"d.layers.{config_of(golden).num_layers - 1}.feed_forward.norm.output"
 
 
 def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
     config = task.backbone.config
     if isinstance(texts, str):
-        raise TypeError(f"texts must be a list of texts, got one text, {texts[:40]!r}. Put it into a list")
+        raise TypeError(f"texts should be a list of texts, got one text, {texts[:40]!r}. Put it into a list")
     if not isinstance(texts, Mapping):
         texts = list(texts)
     if isinstance(texts, list) and not texts:
-        raise ValueError("there are no texts: give one at least")
+        raise ValueError("texts is empty: give at least one text")
     is_ids = isinstance(texts, list) and not any(isinstance(text, str) or _is_text(text) for text in texts)
     if config.num_classes and y is None:
         count = len(texts["token_ids"]) if isinstance(texts, Mapping) else len(texts)
@@ -209,7 +219,10 @@ def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
         batch = _all_targets(config, texts)
         if not config.num_classes:
             if y is not None or sample_weight is not None:
-                raise ValueError("y and sample_weight go with texts or features: of ids every token is predicted")
+                raise ValueError(
+                    "y and sample_weight can't be given with sequences of ids, because every token is a target: give "
+                    "texts or features with them"
+                )
             return batch
         mask = np.arange(int(np.diff(batch.starts).max(initial=0))) < np.diff(batch.starts)[:, None]
         texts = {"token_ids": unpack(batch.ids, mask), "padding_mask": mask}
@@ -239,12 +252,13 @@ def _all_targets(config: RobertaConfig, sequences: Sequence[Any]) -> Batch:
             raise TypeError(f"sequence {number} should be a text or (S,) whole numbers, got {ids.dtype} {ids.shape}")
         if ids.size and (ids.min() < 0 or ids.max() >= config.vocabulary_size):
             raise ValueError(
-                f"sequence {number} has ids from {ids.min()} to {ids.max()}; the model's go from 0 to "
-                f"{config.vocabulary_size - 1}"
+                f"sequence {number} has ids from {ids.min()} to {ids.max()}; the ids of the model go from 0 to "
+                f"{config.vocabulary_size - 1}: use the tokenizer of the model"
             )
         if len(ids) > config.max_sequence_length:
             raise ValueError(
-                f"sequence {number} has {len(ids)} tokens; the model takes {config.max_sequence_length}. Cut it"
+                f"sequence {number} has {len(ids)} tokens, and the model reads at most {config.max_sequence_length}: "
+                "cut the sequence"
             )
     batch = pack([ids.astype(np.int32) for ids in arrays])
     rows = np.arange(batch.num_tokens, dtype=np.int32)
@@ -263,15 +277,18 @@ def judged(
     remarks: Sequence[str] = (),
     format: str = "",
 ) -> LiveReport:
-    """Compares what was taken of theirs.
+    """Compares the collected tensors with a trace.
 
     Args:
         golden: the trace.
-        tensors: theirs, in the order in which they arose.
+        tensors: their name -> array, in the order in which they were computed.
         names: as for `align`.
-        precision: of their arithmetic.
-        remarks: for the report.
-        format: a key of `FORMATS`, where the names are its modules'.
+        precision: the arithmetic of the other implementation.
+        remarks: sentences for the report.
+        format: a key of `FORMATS` if the names are those of its modules, or "".
+
+    Raises:
+        ValueError: if no tensor has a known name, and as in `align`.
     """
     aligned = align(golden, tensors, names)
     if format:  # whose gradients were all taken, those too that the trace has not

@@ -1,4 +1,4 @@
-"""What is taken of a model while it runs: tensors by name, and which values its modules show."""
+"""The tensors that are collected from a running model, by name, and the values that its modules show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.names import Names, names_of
 
-# Values that are what a module works on, by the module's output: most have no module of their own.
+# The output of a module -> the value that is the module's input. Most of these values are not outputs of a module.
 INPUTS = {
     "embeddings.norm.output": "embeddings.output",
     "layers.#.attention.output.output": "layers.#.attention.context",
@@ -22,7 +22,7 @@ INPUTS = {
 
 
 class Taken:
-    """Tensors by name, in the order in which they arose, with their gradients after a backward."""
+    """Collected tensors by name, in the order in which they were computed. After a backward, they have gradients."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Any] = {}
@@ -32,7 +32,13 @@ class Taken:
         return name in self.tensors
 
     def add(self, name: str, tensor: Any, ours: str = "") -> None:
-        """Keeps a tensor; `ours` is its name in the trace, where its own tells nothing."""
+        """Adds a tensor.
+
+        Args:
+            name: the name of the tensor.
+            tensor: a tensor of torch, or an array.
+            ours: the trace's name, if `name` is not a known name.
+        """
         if ours:
             self.names[name] = ours
             self.names[f"{name}.grad"] = f"d.{ours}"
@@ -42,7 +48,7 @@ class Taken:
             tensor.retain_grad()
 
     def arrays(self, to_array: Callable[[Any], Array]) -> dict[str, Array]:
-        """All of them as arrays; the gradient of x as `x.grad`."""
+        """Returns all tensors as arrays, and the gradient of x as `x.grad`."""
         found = {name: to_array(tensor) for name, tensor in self.tensors.items()}
         for name, tensor in self.tensors.items():
             if getattr(tensor, "requires_grad", False) and tensor.grad is not None:
@@ -50,7 +56,7 @@ class Taken:
         return found
 
     def names_in(self, golden: Trace, arrays: Mapping[str, Array]) -> dict[str, str]:
-        """The declared names that both sides have."""
+        """Returns the declared names, their name -> the trace's, of tensors that both sides have."""
         return {
             theirs: ours
             for theirs, ours in self.names.items()
@@ -59,7 +65,7 @@ class Taken:
 
 
 def inputs_of(config: RobertaConfig, format: str) -> dict[str, str]:
-    """Modules -> the trace's name of what they work on, for the modules that show a value so.
+    """Returns the modules whose input is a value of the trace: module's name -> the trace's name of its input.
 
     >>> config = RobertaConfig(vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
     >>> inputs_of(config, "hf")["roberta.encoder.layer.0.output.LayerNorm"]
@@ -75,5 +81,5 @@ def inputs_of(config: RobertaConfig, format: str) -> dict[str, str]:
 
 
 def reader_of(config: RobertaConfig) -> Names:
-    """What reads the names of a model's tensors."""
+    """Returns the reader of the names of a model's tensors."""
     return Names(config.num_layers, config.head, not config.tie_embeddings)

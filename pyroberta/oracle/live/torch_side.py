@@ -1,4 +1,4 @@
-"""A model that runs in torch: the loss that its gradients are of, and arrays of its tensors."""
+"""A model that runs in torch: its loss, its backward, and arrays of its tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyroberta.oracle.live.taken import Taken
 
 
 def to_array(tensor: Any) -> Array:
-    """A copy on the host; bfloat16 and float16 as float32."""
+    """Returns a copy of a tensor as an array. bfloat16 and float16 become float32."""
     import torch
 
     tensor = tensor.detach()
@@ -25,14 +25,14 @@ def to_array(tensor: Any) -> Array:
 
 
 def rows_of(x: Any, batch: Padded) -> Any:
-    """(N, …), the rows of the tokens, of x (B, S, …)."""
+    """Returns the rows of the tokens, (N, …), of x (B, S, …)."""
     import torch
 
     return x[torch.from_numpy(batch.mask).to(x.device)]
 
 
 def backward_from(state: Any, golden: Trace, batch: Padded) -> None:
-    """Backward from the last hidden state (B, S, C), with the gradient that it has in the trace."""
+    """Runs backward from the last hidden state (B, S, C), with the gradient that it has in the trace."""
     import torch
 
     gradient, rows = torch.zeros_like(state), torch.from_numpy(np.array(golden[last_gradient(golden)]))
@@ -41,7 +41,9 @@ def backward_from(state: Any, golden: Trace, batch: Padded) -> None:
 
 
 def loss_of(logits: Any, golden: Trace, found: Taken) -> Any:
-    """The loss of logits (M, V) as the trace has it: weights @ losses / denominator. bfloat16 is summed in float32."""
+    """Returns the loss of logits (M, V) as in the trace: weights @ losses / denominator. Logits in bfloat16 are
+    converted to float32.
+    """
     import torch
 
     labels = torch.from_numpy(golden["batch.labels"].astype(np.int64)).to(logits.device)
@@ -55,14 +57,14 @@ def loss_of(logits: Any, golden: Trace, found: Taken) -> Any:
 
 
 def unreached(name: str, parameter: Array, remarks: list[str]) -> Array:
-    """The gradient of a parameter that backward does not come to: zeros, which is remarked."""
+    """Returns zeros as the gradient of a parameter that backward does not reach, and adds a remark."""
     remarks.append(f"no gradient reaches {name}; it is taken to be 0")
     return np.zeros_like(parameter)
 
 
 @contextmanager
 def gradients_kept(parameters: Iterable[Any]) -> Iterator[None]:
-    """Every parameter has no gradient and takes one; afterwards all is as before."""
+    """A context in which all parameters require gradients and have none yet. Afterwards everything is as before."""
     import torch
 
     kept = [(parameter, parameter.grad, parameter.requires_grad) for parameter in parameters]

@@ -1,4 +1,4 @@
-"""The check of a living RoBERTa of transformers."""
+"""The check of a running RoBERTa of transformers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CLASSES = {
 TOKEN_TYPES = "embeddings.token_type_embeddings"
 OF_TYPES = "embeddings.of_types"
 VOCABULARY = "roberta_base_en"  # whose vocabulary ships with the package
-HALF = "float16 has no bounds here: check model.float(), or model.bfloat16()"
+HALF = "the model is in float16, for which there are no bounds: check model.float() or model.bfloat16()"
 
 
 def check_transformers(
@@ -62,34 +62,39 @@ def check_transformers(
     attn_implementation: str | None = None,
     padding_side: str = "right",
 ) -> LiveReport:
-    """Runs a RoBERTa of transformers, forward and backward, and says where it departs from RoBERTa's arithmetic.
+    """Runs forward and backward of a RoBERTa of transformers, and compares its tensors with a trace.
 
-    Dropout is off on both sides. The loss is the cross-entropy of its logits at the targets, as pyroberta weights it;
-    a model without a head is given the gradient of the last hidden state that the trace has. The model, its gradients
-    and the optimizer are left as they were.
+    Dropout is off on both sides. The loss is the cross-entropy of the model's logits at the targets, with the weights
+    of pyroberta. A model without a head gets the gradient of the last hidden state from the trace. The model, its
+    gradients and the optimizer are not changed.
 
     Args:
-        model: a `RobertaForMaskedLM`, `RobertaForSequenceClassification` or `RobertaModel`, or the same of XLM-RoBERTa
-            or CamemBERT.
-        texts, y, sample_weight: as for `evaluate`. Sequences of ids are taken too, which need no tokenizer: a masked LM
-            predicts every token of them. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
-        tokenizer: a `pyroberta.Tokenizer`, one of transformers with a byte-level BPE, or a preset's name or directory.
-            Unless given, that in the directory which the model was loaded from, or RoBERTa's own for a model of
-            50265 tokens.
-        reference: the `MaskedLM` or `TextClassifier` that the model should be equal to, parameters included; its own
-            preprocessor encodes the texts. Unless given, one is made of the model's own config and parameters.
-        optimizer: a `torch.optim.Adam` or `AdamW` over the model's parameters that has done no step yet. One step is
-            done and compared, and taken back.
-        precision: of the model's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`; that of its parameters'
-            dtype unless given.
-        attn_implementation: `"eager"` or another one for the check; the model's own unless given. Of eager attention
-            alone the probabilities can be seen.
+        model: a `RobertaForMaskedLM`, `RobertaForSequenceClassification` or `RobertaModel`, or the same class of
+            XLM-RoBERTa or CamemBERT.
+        texts, y, sample_weight: as for `evaluate`. `texts` may also be sequences of ids, which need no tokenizer; then
+            every token of a masked LM is a target. Without `y`, the texts of a classifier have the classes 0, 1, 2, …
+            in turn.
+        tokenizer: a `pyroberta.Tokenizer`, a tokenizer of transformers with a byte-level BPE, or the name or directory
+            of a preset. The default is the one in the directory from which the model was loaded, or RoBERTa's own if
+            the model has 50265 tokens.
+        reference: a `MaskedLM` or `TextClassifier` that the model should be equal to, including the parameters. Its
+            preprocessor encodes the texts. The default is a task with the model's own config and parameters.
+        optimizer: a `torch.optim.Adam` or `AdamW` over the model's parameters, before its first step. One step is
+            taken, compared and undone.
+        precision: the model's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`. The default is that of the
+            dtype of its parameters.
+        attn_implementation: the attention of the check, such as `"eager"`. The default is the model's own. Only eager
+            attention shows its probabilities.
         padding_side: `"right"` or `"left"`.
 
+    Returns:
+        A `LiveReport`, which is true if no tensor departs.
+
     Raises:
-        ImportError: where torch is missing.
-        TypeError, ValueError: for a model of another kind, texts without a tokenizer, an optimizer that pyroberta does
-            not have.
+        ImportError: if torch is missing.
+        TypeError: if the model, the tokenizer or the optimizer is of another class.
+        ValueError: if the model is of another kind or in float16, if the texts need a tokenizer and there is none, or
+            if no optimizer of pyroberta computes the same as the optimizer.
     """
     torch = _torch()
     kind = _kind(model, torch)
@@ -131,7 +136,7 @@ def check_transformers(
     if not any(name.startswith("attentions.") for name in arrays):
         implementation = attn_implementation or getattr(model.config, "_attn_implementation", "its")
         remarks.append(
-            f"{implementation} attention shows no probabilities; give attn_implementation='eager' to see them"
+            f"{implementation} attention shows no probabilities; to compare them, pass attn_implementation='eager'"
         )
     arrays = {"attention_mask": batch.mask, **arrays}
     return judged(golden, arrays, found.names_in(golden, arrays), precision, remarks, "hf")
@@ -155,15 +160,17 @@ def _kind(model: Any, torch: Any) -> str:
         raise TypeError(f"model should be a model of transformers, such as RobertaForMaskedLM; got a {name}")
     if type_name not in SAME_MODEL:
         relation = f", {hf.RELATIVES[type_name]}" if type_name in hf.RELATIVES else ""
-        raise ValueError(f"{name} is a {type_name!r} model{relation}; those that can be checked are {SAME_MODEL}")
+        raise ValueError(
+            f"{name} is a {type_name!r} model{relation}; models of these types can be checked: {', '.join(SAME_MODEL)}"
+        )
     bases = [cls.__name__ for cls in type(model).__mro__ if not cls.__name__.endswith("PreTrainedModel")]
     for base in bases:
         for end in CLASSES:
             if base.endswith(end):
                 return end
     raise ValueError(
-        f"{name} has a head that pyroberta lacks; those that can be checked are the classes that end with "
-        f"{', '.join(CLASSES)}. Check its encoder: model.{model.base_model_prefix}"
+        f"{name} has a head that pyroberta lacks; classes whose names end with {', '.join(CLASSES)} can be checked. "
+        f"Check only its encoder: model.{model.base_model_prefix}"
     )
 
 
@@ -175,7 +182,7 @@ def _parameters(model: Any, kind: str, remarks: list[str]) -> tuple[RobertaConfi
     values = {**model.config.to_dict(), "model_type": "roberta", "architectures": [CLASSES[kind]]}
     for key, only, _ in hf.ONLY:
         if values.get(key, only) != only:
-            remarks.append(f"config.{key} is {values[key]!r}; it is compared with RoBERTa's {only!r}")
+            remarks.append(f"config.{key} is {values[key]!r}; the model is compared with RoBERTa, which has {only!r}")
             values[key] = only
     source = Path(type(model).__name__)  # for messages
     config = hf.config_of(source, {key: value for key, value in values.items() if value is not None})
@@ -195,9 +202,13 @@ def _parameters(model: Any, kind: str, remarks: list[str]) -> tuple[RobertaConfi
 
 
 def with_token_types(golden: Trace, positions: Array, type_row: Array) -> Trace:
-    """A trace in which the token type is added by itself, as transformers does, and not in the position embedding.
+    """Returns a trace in which the token type's row is added separately, as in transformers, and is not part of the
+    position embedding. The sum is the same, but is rounded differently.
 
-    The sum is the same, and its roundings are not.
+    Args:
+        golden: the trace.
+        positions: (T, C) the position embedding without the token type.
+        type_row: (C,) the row of the token type.
     """
     found = Trace()
     found.settings = golden.settings
@@ -231,8 +242,8 @@ def _precision(model: Any, torch: Any, remarks: list[str]) -> str:
         raise ValueError(HALF)
     if torch.bfloat16 in found:
         remarks.append(
-            "all that it computes is bfloat16; it is judged as mixed_bfloat16, whose sums are float32, so that what is "
-            "added up in bfloat16 departs"
+            "the model computes in bfloat16; it is judged as mixed_bfloat16, which has sums in float32, so that sums "
+            "in bfloat16 depart"
         )
         return "mixed_bfloat16"
     return "float64" if found == {torch.float64} else "float32"
@@ -259,14 +270,17 @@ def _tokenizer(model: Any, texts: Any, given: Any, config: RobertaConfig, remark
                 given = Tokenizer.load(directory)
             except FileNotFoundError:
                 raise ValueError(
-                    f"{type(given).__name__} has no byte-level BPE: encode the texts with it, and give the ids"
+                    f"{type(given).__name__} has no byte-level BPE: encode the texts with it, and give the ids as texts"
                 ) from None
     if not isinstance(given, Tokenizer):
-        raise TypeError(f"tokenizer should be a Tokenizer, of transformers, or a preset; got a {type(given).__name__}")
+        raise TypeError(
+            "tokenizer should be a Tokenizer, a tokenizer of transformers, or the name or directory of a preset; got a "
+            f"{type(given).__name__}"
+        )
     if given.vocabulary_size() > config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {given.vocabulary_size()} tokens, the model's token embedding only "
-            f"{config.vocabulary_size} rows. Is the tokenizer another model's?"
+            f"the tokenizer has {given.vocabulary_size()} tokens, but the model's token embedding has only "
+            f"{config.vocabulary_size} rows: give the tokenizer of this model"
         )
     return given
 
