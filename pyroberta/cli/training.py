@@ -179,7 +179,13 @@ def optimizer_of(arguments: argparse.Namespace, rate: float) -> Any:
 
 
 def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> Any:
-    """Returns the schedule of this name over so many updates. The rate rises in the first part of them, `warmup`.
+    """Returns a schedule over the given number of updates.
+
+    Args:
+        name: "constant", "linear" or "cosine".
+        rate: the largest learning rate.
+        updates: the number of updates.
+        warmup: the share of the updates in which the rate rises from 0, or None for 0.06.
 
     >>> schedule_of("linear", 1.0, updates=10, warmup=0.2)(2)
     1.0

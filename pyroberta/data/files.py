@@ -233,7 +233,12 @@ def _at_returns(line: str) -> list[str]:
 
 
 def file_of(opened: Any, packed: str = "") -> File:
-    """Returns the `File` of an open file of text or bytes."""
+    """Returns the `File` of an open file of text or bytes.
+
+    Args:
+        opened: the open file. Its name is used in errors, if it has one.
+        packed: the compression, a key of `COMMANDS`, or "" for none.
+    """
     name = getattr(opened, "name", None)
     if opened in (sys.stdin, getattr(sys.stdin, "buffer", None)):
         name = "standard input"

@@ -471,7 +471,10 @@ class _Machine:
 
     def do_put(self, number: Any) -> None:
         if not 0 <= number < LARGEST_MEMO:
-            raise ValueError(f"a place {shown(number)} for what is used again")
+            raise ValueError(
+                f"the memo, which keeps values that are used again, has no place {shown(number)}: places are from 0 to "
+                f"{LARGEST_MEMO - 1}"
+            )
         self.memo[number] = self.stack[-1]
 
     do_binput = do_long_binput = do_put
@@ -508,12 +511,12 @@ class _Machine:
         self.stack.append(call(*arguments))
 
     def _flat(self, pairs: Any) -> list[Any]:
-        """Keys and values by turns."""
+        """Returns keys and values alternately."""
         if not isinstance(pairs, (tuple, list)):
-            raise TypeError("an OrderedDict of what are no pairs")
+            raise TypeError(f"the argument of an OrderedDict should be a list of pairs, got a {type(pairs).__name__}")
         self.budget.step("an OrderedDict's pairs", 2 * len(pairs))
         if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
-            raise TypeError("an OrderedDict of what are no pairs")
+            raise TypeError("the argument of an OrderedDict should be a list of pairs, but not each item is a pair")
         return [one for pair in pairs for one in pair]
 
     do_newobj = do_reduce

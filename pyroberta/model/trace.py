@@ -44,7 +44,7 @@ def first_non_finite(
     Args:
         ops, params, config, batch, key, loss: the arguments of the step; see `model_forward`.
         grads: the names of the trainable parameters are read from it. Its sums do not change.
-        dlosses: (M,), an array of the ops table.
+        dlosses: (M,) the gradient of the losses, as an array of the ops table.
 
     Returns:
         The name of the ops table's row, and its place in the model: the parameter that it was called with, or else the

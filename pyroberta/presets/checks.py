@@ -74,7 +74,8 @@ def warn_of_fresh_head(
 
     Args:
         directory: the preset.
-        location: the place of the head in the format.
+        location: where the format stores the head, such as the pattern `lm_head.*` of the names of its tensors. It is
+            for the message.
         wanted: the config of the model.
         stored: the config of the preset.
     """

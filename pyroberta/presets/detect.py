@@ -151,7 +151,7 @@ def is_kerashub(directory: Directory) -> bool:
 
 
 def has_model(directory: Directory) -> bool:
-    """Returns whether a directory of a known format has a model, and not a tokenizer alone."""
+    """Returns whether a directory of a known format has a model, and not only a tokenizer."""
     return is_fairseq(directory) or exists(directory / CONFIG)
 
 

@@ -52,11 +52,14 @@ class Source(Protocol):
 def open_handle(handle: str) -> tuple[Directory, Format, Callable[[bool, bool], None]]:
     """Opens a preset on a hub. Its config is downloaded.
 
-    The function in the result takes two bools: whether to download the weights, and whether to download the optimizer's
-        state.
-
     Args:
         handle: a handle `hf://…` or `kaggle://…`; see the module.
+
+    Returns:
+        The directory in the cache, the format of the preset, and a function `download(weights, state)` that downloads
+        the other files of the preset. Its two bools say whether the weights and the optimizer's state are downloaded
+        too. The function returns None, and raises a FileNotFoundError if weights are wanted and the preset has none
+        that can be read.
 
     Raises:
         ValueError: if the handle is malformed.

@@ -58,7 +58,7 @@ def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config
 
 
 def without_shared_prefix(tensors: Mapping[str, Value], roots: Collection[str]) -> dict[str, Value]:
-    """Returns the tensors without the components that all their names have before the model's names.
+    """Returns the tensors without the components that all their names have in front of the model's own names.
 
     Wrappers add such components: `torch.compile` adds `_orig_mod.`, `DataParallel` adds `module.`.
 

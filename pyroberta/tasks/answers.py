@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 
 class Answer:
-    """A dataclass for the result of a model for one text.
+    """The base class of dataclasses for the result of a model for one text.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Answer:
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
     def __getitem__(self, name: object) -> NoReturn:
-        """Raises an error that says how it is written; the pipelines of transformers give dicts."""
+        """Raises a TypeError that names the attribute or `as_dict()`. Users of transformers expect a dict here."""
         known = list(vars(self))
         attribute = name if name in known else known[0]
         raise TypeError(

@@ -501,7 +501,7 @@ def _check_widened(
             if (length := len(ids) - 1 + len(piece)) > limit:
                 raise ValueError(
                     f"with target {tokenizer.decode(list(piece))!r} {place(number)} has {length} tokens, <s> and </s> "
-                    f"included; the model takes {limit}"
+                    f"included; the model takes {limit}: shorten the text or leave the target out"
                 )
 
 

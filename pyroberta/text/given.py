@@ -269,7 +269,8 @@ def warn_of_a_files_name(text: str) -> None:
     """Warns if a text is the name of a file.
 
     Warns:
-        UserWarning: at the line of the package's caller. The message has an expression for the path.
+        UserWarning: at the line of the package's caller. The message has the Python expression that reads the file,
+            `pathlib.Path(…)`.
     """
     if names_a_file(text):
         warnings.warn(
@@ -283,7 +284,7 @@ def refuse_names_of_files(texts: Any) -> None:
     """Checks that a list holds texts, and not the names of files.
 
     Raises:
-        ValueError: if every item is the name of a file. The message has an expression for the paths.
+        ValueError: if every item is the name of a file. The message has the Python expression that reads the files.
     """
     if isinstance(texts, list | tuple) and 0 < len(texts) <= MOST_FILES and all(map(names_a_file, texts)):
         raise ValueError(

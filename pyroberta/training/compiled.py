@@ -215,7 +215,9 @@ class Compiled(Checked):
     def _need_compiled(self) -> None:
         """Raises an error where there is no loss to compute."""
         if not self._is_compiled:
-            raise ValueError("the model was made with compile=False. You must call `compile()` before")
+            raise ValueError(
+                "the model was made with compile=False. You must call `compile()` before training or evaluating it"
+            )
 
 
 def _refuse_without_effect(**given: Any) -> None:

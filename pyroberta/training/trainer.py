@@ -401,7 +401,12 @@ class Trainer(Resumable):
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
     ) -> Any:
-        """Does what `evaluate` does, with x as one batch."""
+        """Returns the loss and the metrics as `evaluate` does, with x as one batch.
+
+        Returns:
+            A list of the loss and the metrics, in the order of `metrics_names`; the loss alone, if there are no
+            metrics; or with `return_dict` a dict by name.
+        """
         return_dict = true_or_false("return_dict", return_dict)
         examples, _ = self._held(x, y, sample_weight, long_texts, column, label)
         values = self._evaluate(examples, examples.num_texts)

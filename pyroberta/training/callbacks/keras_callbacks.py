@@ -27,7 +27,13 @@ REPLACED = {"ProgbarLogger": "ProgressBar"}  # Keras's name: the name of the cla
 
 
 def replaces(callback: Any, default: Any) -> bool:
-    """Returns whether a callback of Keras replaces one that `fit` adds."""
+    """Returns whether a user's callback of Keras takes the place of a default callback of `fit`, which is then left
+    out.
+
+    Args:
+        callback: the callback of Keras.
+        default: the callback that `fit` would add.
+    """
     return REPLACED.get(base_name(callback) or "") == type(default).__name__
 
 
