@@ -850,9 +850,10 @@ class Backbone(KerasModel):
             inputs: `token_ids` (B, S) and `padding_mask` (B, S), 1 for a token; without a mask all are tokens.
 
         Returns:
-            (B, S, C), zeros where the padding was.
+            (B, S, C) in the model's dtype, zeros where the padding was.
 
         Raises:
+            TypeError: if inputs is not a dict.
             ValueError: for wrong shapes, ids outside the vocabulary, or a sequence that is too long.
         """
         check_features(inputs, ["token_ids"])

@@ -89,7 +89,11 @@ class MaskedLM(Task):
             inputs: `token_ids` (B, S), `padding_mask` (B, S), `mask_positions` (B, K).
 
         Returns:
-            (B, K, V), zeros for a position that holds padding.
+            (B, K, V) in the model's dtype, zeros for a position that holds padding.
+
+        Raises:
+            TypeError, ValueError: if inputs is not a dict of these features, or a shape, an id or a position does not
+                fit. The message names it.
         """
         check_features(inputs)
         return self._slot_logits(*self._slots(inputs))

@@ -247,7 +247,11 @@ class TextClassifier(Task):
             inputs: `token_ids` (B, S), `padding_mask` (B, S).
 
         Returns:
-            (B, num_classes).
+            (B, num_classes) in the model's dtype.
+
+        Raises:
+            TypeError, ValueError: if inputs is not a dict of these features, a shape or an id does not fit, or a
+                sequence is all padding. The message names it.
         """
         check_features(inputs, ["token_ids"])
         return activations.apply(self.activation, self._logits(inputs))
@@ -277,6 +281,12 @@ class TextClassifier(Task):
 
         Returns:
             A `Classification` for one text, else a list of them.
+
+        Raises:
+            TypeError, ValueError: if texts is empty or holds anything but texts, or a text is refused for its length.
+
+        Warns:
+            UserWarning: once, if texts were cut. The message has the counts.
 
         >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2, labels=["bad", "good"])
         >>> classifier.classify("A joy to watch.").name in classifier.labels

@@ -369,6 +369,11 @@ class Trainer(Resumable):
 
         If texts are split, their windows are processed in parts of at most as many windows as there are texts. All
         parts make one update.
+
+        Raises:
+            TypeError, ValueError: if the input does not fit, or is an iterable of batches. Then the model, its
+                optimizer and the names of its classes do not change.
+            NonFiniteError: see `fit`.
         """
         return_dict = true_or_false("return_dict", return_dict)
         self._need_trainable()
