@@ -54,9 +54,8 @@ class Labels:
     """Converts a model's labels to the numbers of its classes.
 
     A label is the name of a class, a number from 0, a boolean, or a whole number in text, as in a CSV file. A number
-    with another spelling, such as "01", is a name, since "1" may be another class. If the
-    classes have only default names and `may_name` is True, the first labels that are names become the names of the
-    classes, in sorted order.
+    with another spelling, such as "01", is a name, since "1" may be another class. If the classes have only default
+    names and `may_name` is True, the first labels that are names become the names of the classes, in sorted order.
 
     Args:
         num_classes: the number of classes of the model.
