@@ -204,7 +204,7 @@ class Tokenizer(KerasTokenizer):
             unk_token = "<unk>"
         special_tokens = dict(zip(ROLES, (start_token, pad_token, end_token, unk_token, mask_token), strict=True))
         roles = {role: token for role, token in special_tokens.items() if token is not None}
-        added = dict(added_tokens or {})
+        added = dict(_checked_flags(added_tokens or {}))
         for token in checked_texts(unsplittable_tokens or (), "unsplittable_tokens"):
             if token not in roles.values():
                 added.setdefault(token, False)
@@ -760,6 +760,17 @@ class Tokenizer(KerasTokenizer):
         from pyroberta.text.tokenizer_files import new_files
 
         return new_files(**{name: value for name, value in self._arguments().items() if name != "name"})
+
+
+def _checked_flags(added_tokens: Any) -> Mapping[str, bool]:
+    if not isinstance(added_tokens, Mapping):
+        raise TypeError(
+            "added_tokens must be a dict of strings, with whether each is special; got "
+            f"{shown(added_tokens)}. For ordinary ones, pass unsplittable_tokens"
+        )
+    for token, is_special in added_tokens.items():
+        true_or_false(f"added_tokens[{token!r}]", is_special)
+    return added_tokens
 
 
 def _rebuild(kind: type[Tokenizer], arguments: dict[str, Any]) -> Tokenizer:

@@ -12,6 +12,7 @@ If the sum of the weights is 0, the loss is 0. (keras/src/losses/loss.py, Keras 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import reprlib
 from collections.abc import Mapping
@@ -236,7 +237,7 @@ def sparse_categorical_crossentropy(
         The losses (...).
 
     Raises:
-        ValueError: if the shapes do not fit, or a label is outside [0, V).
+        ValueError: if the shapes do not fit, a value is not a real number, or a label is outside [0, V).
 
     >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).round(4)
     array([0.6931], dtype=float32)
@@ -244,9 +245,10 @@ def sparse_categorical_crossentropy(
     array([0.6931, 1.3863], dtype=float32)
     """
     from_logits = true_or_false("from_logits", from_logits)
-    predictions = np.asarray(y_pred)
+    axis = whole_number("axis", axis, at_least=-(2**63))
+    predictions = _real("y_pred", y_pred)
     predictions = predictions.astype(np.float64 if _is_double(y_pred) else np.float32, copy=False)
-    labels = np.asarray(y_true)
+    labels = _real("y_true", y_true)
     if predictions.ndim == 0:
         raise ValueError("y_pred must have an axis of classes (..., V), got a number")
     if not -predictions.ndim <= axis < predictions.ndim:
@@ -372,8 +374,19 @@ def _is_double(values: ArrayLike) -> bool:
     return isinstance(values, (np.ndarray, np.generic)) and values.dtype == np.float64
 
 
+def _real(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Values as an array, checked to be real numbers."""
+    array = np.asarray(values)
+    with contextlib.suppress(TypeError, ValueError):
+        array = array.astype(np.float64) if array.dtype.kind == "O" else array
+    if array.dtype.kind in "cOSUTmM":
+        raise ValueError(f"{name} must be real numbers, got {array.dtype}")
+    return array
+
+
 def _as_integers(labels: NDArray[Any]) -> NDArray[np.int64]:
-    integers = labels.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # of NaN, which is no integer either
+        integers = labels.astype(np.int64)
     if labels.dtype.kind not in "iu" and not np.array_equal(integers, labels):
         raise ValueError(f"y_true must hold whole numbers (token ids), got {labels.dtype} with fractions")
     return integers
@@ -388,7 +401,7 @@ def _log_of_probabilities(p: NDArray[Any]) -> NDArray[Any]:
 def _broadcast_weights(sample_weight: ArrayLike | None, losses: NDArray[Any]) -> NDArray[np.float64]:
     if sample_weight is None:
         return np.ones(losses.shape)
-    weights = np.asarray(sample_weight, np.float64)
+    weights = _real("sample_weight", sample_weight).astype(np.float64)
     if weights.ndim == losses.ndim + 1 and weights.shape[-1] == 1:
         weights = weights[..., 0]
     shape = weights.shape + (1,) * (losses.ndim - weights.ndim)

@@ -415,11 +415,22 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> NDArray[Any]:
         y_true: labels (...), or (..., 1).
         y_pred: outputs (..., V).
 
+    Returns:
+        (...) float32.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
     >>> sparse_categorical_accuracy([1, 0], [[0.1, 0.9], [0.2, 0.8]])
     array([1., 0.], dtype=float32)
     """
-    outputs = np.asarray(y_pred)
-    found: NDArray[Any] = outputs.argmax(-1) == np.asarray(y_true).reshape(outputs.shape[:-1])
+    outputs, labels = np.asarray(y_pred), np.asarray(y_true)
+    if outputs.ndim == 0 or labels.shape not in (outputs.shape[:-1], (*outputs.shape[:-1], 1)):
+        raise ValueError(
+            f"y_true must have the shape of y_pred without its last axis, or with 1 there; got {labels.shape} and "
+            f"{outputs.shape}"
+        )
+    found: NDArray[Any] = outputs.argmax(-1) == labels.reshape(outputs.shape[:-1])
     return found.astype(np.float32)
 
 

@@ -268,6 +268,15 @@ def test_what_is_no_truth_value_is_not_taken_for_one():
     assert len(other) == len(TOKENIZER)
 
 
+def test_added_tokens_say_whether_they_are_special():
+    with pytest.raises(
+        TypeError, match=r"added_tokens must be a dict of strings, .*; got \['a'\]\. For ordinary ones, "
+    ):
+        Tokenizer(TOKENIZER.vocabulary, TOKENIZER.merges, added_tokens=["a"])
+    with pytest.raises(TypeError, match=r"added_tokens\['a'\] must be True or False, got 'no'"):
+        Tokenizer(TOKENIZER.vocabulary, TOKENIZER.merges, added_tokens={"a": "no"})
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -216,6 +216,15 @@ def test_wrong_arguments_are_named():
         ValueError, match=r"y_true must have the shape of y_pred without its last axis, \(3, 4\), got \(2, 4\)"
     ):
         loss(labels[:2], logits)
+    for arguments, message in (
+        (([0], [[1j, 0.0]]), "y_pred must be real numbers, got complex128"),
+        (([None], [[0.5, 0.5]]), "y_true must hold whole numbers"),
+        (([0], [["a", "b"]]), "y_pred must be real numbers, got <U1"),
+        ((["a"], [[0.5, 0.5]]), "y_true must be real numbers, got <U1"),
+        (([0], [[0.5, 0.5]], ["a"]), "sample_weight must be real numbers, got <U1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(*arguments)
     labels[1, 2] = 7
     with pytest.raises(ValueError, match=r"label 7 at \(1, 2\) is outside the 7 classes"):
         loss(labels, logits)

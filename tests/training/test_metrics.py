@@ -86,6 +86,13 @@ def test_reset_forgets_and_nothing_gives_nothing():
         assert metric.result() == empty_result
 
 
+def test_labels_of_another_shape_are_no_outputs_labels():
+    with pytest.raises(
+        ValueError, match=r"y_true must have the shape of y_pred without its last .* \(2,\) and \(1, 2\)"
+    ):
+        metrics.sparse_categorical_accuracy([0, 1], [[0.5, 0.5]])
+
+
 @pytest.mark.parametrize("name", ["", 3])
 @pytest.mark.parametrize(
     "make",

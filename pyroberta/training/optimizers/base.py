@@ -681,7 +681,8 @@ def _takes_step(function: Callable[..., Any]) -> bool:
 
 
 def _texts(name: str, values: str | Iterable[str] | None) -> tuple[str, ...]:
-    found = (values,) if isinstance(values, str) else tuple(values or ())
+    is_one = isinstance(values, str) or not isinstance(values, Iterable | None)
+    found: tuple[Any, ...] = (values,) if is_one else tuple(values or ())
     for value in found:
         if not isinstance(value, str):
             raise TypeError(
