@@ -9,7 +9,7 @@ from pyroberta.training.optimizers import __all__ as _names
 
 _OTHERS = (
     *("SGD", "RMSprop", "Adadelta", "Adagrad", "Adamax", "Adafactor", "Nadam", "Ftrl", "Lion", "Lamb", "Muon"),
-    "LossScaleOptimizer",
+    *("LossScaleOptimizer", "MultiOptimizer", "OptimizerMap", "ScheduleFreeAdamW", "legacy"),
 )
 _ELSEWHERE = dict.fromkeys(_OTHERS, "RoBERTa is trained with Adam; pyroberta has Adam, AdamW, TorchAdam and TorchAdamW")
 

@@ -5,6 +5,7 @@ All in float64, where the two agree to rounding.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,3 +246,10 @@ def test_kerass_own_activations_and_losses_stand_for_ours(hub: Any):
     with pytest.raises(ValueError, match="the model returns probabilities"):
         softmax.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert Backbone(*SIZES[:5], dtype=keras.DTypePolicy("float64")).dtype == "float64"
+
+
+@pytest.mark.parametrize("name", ["losses", "metrics", "callbacks", "optimizers", "optimizers.schedules"])
+def test_every_public_name_of_kerass_modules_is_here_or_has_a_hint(hub: Any, name: str):
+    theirs, ours = importlib.import_module(f"keras.{name}"), importlib.import_module(f"pyroberta.{name}")
+    lacking = [one for one in dir(theirs) if not one.startswith("_") and not hasattr(ours, one)]
+    assert [one for one in lacking if one not in getattr(ours, "_ELSEWHERE", {})] == []

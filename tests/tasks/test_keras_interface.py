@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -548,6 +549,26 @@ def test_what_a_backbone_lacks_is_told_with_its_place():
             getattr(backbone, name)
     with pytest.raises(TypeError, match=r"Backbone\(\) got an unexpected keyword argument 'hiden_dim'; did you mean"):
         Backbone(*SIZES, hiden_dim=3)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "said"),
+    [
+        ("losses", "BinaryCrossentropy", "make the model with num_classes=2"),
+        ("losses", "CategoricalCrossentropy", "y = numpy.argmax(y, axis=1)"),
+        ("losses", "MeanSquaredError", "no other loss has a backward"),
+        ("losses", "SparseCategoricalCrossEntropy", "did you mean 'SparseCategoricalCrossentropy'"),
+        ("metrics", "F1Score", "`pyroberta classify evaluate` reports precision"),
+        ("metrics", "AUC", "compile(metrics=[function])"),
+        ("callbacks", "RemoteMonitor", "LambdaCallback(on_epoch_end=function)"),
+        ("callbacks", "OrbaxCheckpoint", "BackupAndRestore"),
+        ("optimizers", "SGD", "RoBERTa is trained with Adam"),
+        ("optimizers.schedules", "CosineDecays", "did you mean 'CosineDecay'"),
+    ],
+)
+def test_a_name_of_keras_that_a_module_lacks_says_what_to_write(module: str, name: str, said: str):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'.*{re.escape(said)}"):
+        getattr(importlib.import_module(f"pyroberta.{module}"), name)
 
 
 def test_optimizers_losses_and_metrics_show_their_arguments():
