@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyroberta.ops import REFERENCE
+from pyroberta.ops import REFERENCE, Ops
 
 N, M, C, F, V, T, H = 7, 4, 6, 10, 11, 5, 2
 
@@ -46,7 +46,7 @@ ARGUMENTS = {
 }
 
 
-def call_with(row: str, dtype: type, seed: int):
+def call_with(row: str, dtype: type, seed: int, ops: Ops = REFERENCE):
     """The row's op and arguments for it; for a backward a random dy and the forward's cache."""
     rng = np.random.default_rng(seed)
     op_name, is_backward, _ = row.partition("_backward")
@@ -56,11 +56,11 @@ def call_with(row: str, dtype: type, seed: int):
         lambda size, below: rng.integers(0, below, size).astype(np.int32),
     )
     if "_backward" not in row:
-        return getattr(REFERENCE, row), arguments
-    y, cache = getattr(REFERENCE, f"{op_name}_forward")(*arguments)
+        return getattr(ops, row), arguments
+    y, cache = getattr(ops, f"{op_name}_forward")(*arguments)
     if isinstance(y, tuple):  # the losses, beside the predicted ids
         y = y[0]
-    return getattr(REFERENCE, row), (rng.standard_normal(y.shape).astype(dtype), cache)
+    return getattr(ops, row), (rng.standard_normal(y.shape).astype(dtype), cache)
 
 
 def arguments_of(op: str, seed: int) -> tuple:
