@@ -153,7 +153,7 @@ def _model_for(arguments: argparse.Namespace, preset: Any, names: list[str]) -> 
         raise ValueError(f"all labels are {names[0]!r}: a classifier needs texts of at least two classes")
     how = {"backend": arguments.backend, "seed": arguments.seed}
     if preset.config.head != TextClassifier.head:
-        return TextClassifier.from_preset(preset, num_classes=len(names), labels=names, **how)
+        return TextClassifier.from_preset(preset, labels=names, **how)
     model = TextClassifier.from_preset(preset, **how)
     unknown = [name for name in names if name not in (model.labels or [])]
     if unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -55,7 +55,7 @@ class TextClassifier(Task):
     Args:
         backbone: the encoder. If it has no head for `num_classes`, the classifier uses a copy of it with an untrained
             head.
-        num_classes: the number of classes, at least 2.
+        num_classes: the number of classes, at least 2. The default is the number of `labels`.
         preprocessor: the preprocessor that tokenises and truncates texts. None for a model that takes preprocessed
             features only.
         activation: the function that makes the outputs of `predict` and of a call: None or `"linear"` for logits,
@@ -108,7 +108,7 @@ class TextClassifier(Task):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_classes: int | None = None,
         preprocessor: TextClassifierPreprocessor | None = None,
         activation: Activation = None,
         hidden_dim: int | None = None,
@@ -121,7 +121,10 @@ class TextClassifier(Task):
         compile: bool = True,
     ) -> None:
         if num_classes is None:
-            raise ValueError("num_classes is missing: pass the number of classes")
+            if labels is None:
+                raise ValueError("num_classes is missing: pass the number of classes, or labels=[…], their names")
+            labels = _listed(labels)
+            num_classes = _number_of(labels)
         num_classes = whole_number("num_classes", num_classes, at_least=2)
         vars(self)["activation"] = activations.get(activation)
         super().__init__(
@@ -179,8 +182,9 @@ class TextClassifier(Task):
 
         Args:
             preset, load_weights: see `Task.from_preset`.
-            num_classes: the number of classes. None means that of the preset's head. The preset's head is loaded if it
-                has this number of classes. Otherwise the head is untrained and must be fitted.
+            num_classes: the number of classes. None means that of the preset's head, or the number of `labels` if the
+                preset is not a classifier. The preset's head is loaded if it has this number of classes. Otherwise the
+                head is untrained and must be fitted.
             labels: the names of the classes. The default is those of the preset.
             activation: see the class. The default is that of the preset if the head has the preset's shape.
             hidden_dim: see the class. The default is that of the preset. A head of another width is untrained.
@@ -190,8 +194,9 @@ class TextClassifier(Task):
             preprocessor, seed, options: see `Task.from_preset`.
 
         Raises:
-            ValueError, FileNotFoundError: if the preset is missing or damaged, if it is not a classifier and
-                `num_classes` is missing, or if `dropout` and `classifier_dropout` differ.
+            ValueError, FileNotFoundError: if the preset is missing or damaged, if it is not a classifier and both
+                `num_classes` and `labels` are missing, if `labels` has another number of names than there are classes,
+                or if `dropout` and `classifier_dropout` differ.
         """
         known = [*inspect.signature(cls.from_preset).parameters, *inspect.signature(Task.from_preset).parameters]
         refuse_unknown(f"{cls.__name__}.from_preset", options, known, FOREIGN_OPTIONS)
@@ -201,11 +206,22 @@ class TextClassifier(Task):
             )
         rate = _rate(dropout, classifier_dropout)
         options["load_weights"] = load_weights
-        opened = cls._open(preset, num_classes is not None, **options)
+        opened = cls._open(preset, num_classes is not None or labels is not None, **options)
         stored_config = opened.config
         stored_classes = stored_config.num_classes if stored_config.head == cls.head else None
         if num_classes is None and stored_classes is None:
-            raise ValueError(f"preset {opened.name!r} is not a classifier: pass num_classes= for an untrained head")
+            if labels is None:
+                raise ValueError(
+                    f"preset {opened.name!r} is not a classifier: pass num_classes= for an untrained head, or "
+                    "labels=[…], the names of its classes"
+                )
+            labels = _listed(labels)
+            num_classes = _number_of(labels)
+        elif num_classes is None and isinstance(labels, Sized) and len(labels) not in (0, stored_classes):
+            raise ValueError(
+                f"preset {opened.name!r} is a classifier of {stored_classes} classes, and labels has the names of "
+                f"{len(labels)}. For an untrained head, pass num_classes={len(labels)} too"
+            )
         classes = stored_classes if num_classes is None else num_classes
         stored_width = stored_config.classifier_hidden_dim if stored_classes else None
         options |= {
@@ -364,6 +380,25 @@ def _rate(dropout: float | None, classifier_dropout: float | None) -> float | No
             f"{classifier_dropout!r}. To set the encoder's rate use Backbone.from_preset(..., dropout=...)"
         )
     return classifier_dropout if dropout is None else dropout
+
+
+def _listed(labels: Any) -> Any:
+    """The names of an iterator as a list; other labels as they are."""
+    return list(labels) if isinstance(labels, Iterator) else labels
+
+
+def _number_of(labels: Any) -> int:
+    """The number of classes, which labels alone give.
+
+    Raises:
+        ValueError: if there are not two names at least.
+    """
+    if not isinstance(labels, Sized) or isinstance(labels, str | bytes) or len(labels) < 2:
+        raise ValueError(
+            "labels should be a list of the names of at least two classes, in their order, where num_classes is "
+            f"missing; got {shown(labels)}"
+        )
+    return len(labels)
 
 
 def _names(labels: Any, num_classes: int) -> list[str]:

@@ -431,6 +431,23 @@ def test_arguments_that_do_not_fit_are_refused(make, message):
         make()
 
 
+def test_labels_alone_give_the_number_of_classes(small_preset: Path, tmp_path: Path):
+    for labels in (["a", "b", "c"], np.array(["a", "b", "c"]), iter("abc")):
+        found = TextClassifier.from_preset(small_preset, labels=labels)
+        assert (found.num_classes, found.labels) == (3, ["a", "b", "c"])
+    made = TextClassifier(small_masked_lm().backbone, labels=["a", "b"])
+    assert (made.num_classes, made.labels) == (2, ["a", "b"])
+    for unclear in (["a"], [], "ab", 3):
+        with pytest.raises(ValueError, match="a list of the names of at least two classes"):
+            TextClassifier.from_preset(small_preset, labels=unclear)
+    with pytest.raises(ValueError, match="labels should be 2 different names"):
+        TextClassifier.from_preset(small_preset, num_classes=2, labels=["a", "b", "c"])
+    made.save_to_preset(tmp_path / "c")
+    with pytest.raises(ValueError, match=r"of 2 classes, and labels has the names of 3.*pass num_classes=3 too"):
+        TextClassifier.from_preset(tmp_path / "c", labels=["a", "b", "c"], preprocessor=None)
+    assert TextClassifier.from_preset(tmp_path / "c", labels=["d", "e"], preprocessor=None).labels == ["d", "e"]
+
+
 @pytest.mark.parametrize("labels", [np.array(["a", "b", "c"]), ("a", "b", "c"), (name for name in "abc")])
 def test_names_of_classes_come_from_any_iterable_with_an_order(labels):
     found = small_classifier(labels=labels).labels
