@@ -50,14 +50,13 @@ def stream(
     is_whole = long_texts == "cut" and targets is not None  # the longest target decides on the cut
     parts = [range(len(texts))] if is_whole else _parts(_sizes(model, method, texts, long_texts, targets, place))
     shown = ProgressBar(0 if verbose == "auto" and len(parts) < 2 else verbose)
-    quiet = {} if method == "classify" else {"verbose": 0}
     with shown.counting(method, len(parts)) as advance:
         for part in parts:
             with warnings.catch_warnings():
                 if not is_whole:  # it was told of all texts
                     warnings.filterwarnings("ignore", message=OF_THE_TEXTS)
                 some = _Part(texts, part, place)
-                found = getattr(model, method)(some, long_texts=long_texts, **quiet, **arguments)
+                found = getattr(model, method)(some, long_texts=long_texts, verbose=0, **arguments)
             advance(None)
             yield from found
 

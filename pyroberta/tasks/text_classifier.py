@@ -29,6 +29,7 @@ from pyroberta.tasks.inference import logits_at
 from pyroberta.tasks.task import ELSEWHERE, FROM_PRESET, Task
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.training import losses
+from pyroberta.training.callbacks import ProgressBar
 from pyroberta.training.losses import log_softmax
 
 
@@ -286,6 +287,7 @@ class TextClassifier(Task):
         batch_size: int = 32,
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
+        verbose: int | str = "auto",
     ) -> Any:
         """Returns the most likely class of each text.
 
@@ -294,6 +296,7 @@ class TextClassifier(Task):
             batch_size: the number of texts in a batch.
             long_texts: see `predict`.
             column: see `fit`.
+            verbose: see `MaskedLM.score`.
 
         Returns:
             A `Classification` for one text, else a list of them.
@@ -308,11 +311,18 @@ class TextClassifier(Task):
         >>> classifier.classify("A joy to watch.").name in classifier.labels
         True
         """
+        bar = ProgressBar(verbose)
         reader = self._reader(long_texts, is_prediction=True)
         batch_size = whole_number("batch_size", batch_size)
-        batches, _ = reader.prediction_batches(texts, batch_size, column=column)
-        reader.say(1)
-        outputs = [self._logits(inputs) for inputs in batches]
+        batches, count = reader.prediction_batches(texts, batch_size, column=column)
+        reader.say(bar.verbose)
+        if verbose == "auto" and count is not None and count < 2:
+            bar = ProgressBar(0)
+        outputs = []
+        with bar.counting("classify", count) as advance:
+            for inputs in batches:
+                outputs.append(self._logits(inputs))
+                advance(None)
         reader.long_texts.say()  # what was read as it came
         if not outputs:
             raise ValueError("texts is empty: there is nothing to classify")

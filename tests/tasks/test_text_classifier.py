@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import re
@@ -174,6 +175,34 @@ def test_classify_names_the_likeliest_class():
     np.testing.assert_allclose([one.score for one in found], powers.max(axis=1) / powers.sum(axis=1))
     assert classifier.classify(TEXTS[0]) == pytest.approx(found[0])
     assert classifier.classify([("a", "b")])[0].as_dict().keys() == {"label", "name", "score"}
+
+
+def test_classify_shows_a_bar_as_the_methods_of_a_masked_lm_do(tmp_path: Path, capsys):
+    classifier, err = small_classifier(), lambda: capsys.readouterr().err
+    (tmp_path / "texts.txt").write_text("a fox\na dog\n", encoding="utf-8")
+    classifier.classify(TEXTS)  # one batch
+    classifier.classify(TEXTS, batch_size=1, verbose=0)
+    classifier.classify([tmp_path / "texts.txt"], verbose=0)
+    assert err() == ""
+    for verbose in ("auto", 1, 2):
+        classifier.classify(TEXTS[:3], batch_size=1, verbose=verbose)
+        assert err().startswith("classify: 3/3 steps, ")
+    classifier.classify(iter([TEXTS[:2], TEXTS[2:3]]), verbose=1)
+    assert err().startswith("classify: 2 steps, ")
+    with pytest.raises(ValueError, match=r"verbose must be 0 \(silent\), 1"):
+        classifier.classify(TEXTS, verbose=3)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        *(MaskedLM.fill_mask, MaskedLM.score, MaskedLM.embed, MaskedLM.fit_normalization, MaskedLM.predict),
+        *(MaskedLM.evaluate, TextClassifier.classify, TextClassifier.predict, TextClassifier.evaluate),
+        *(MaskedLM.fit, TextClassifier.fit, Backbone.predict),
+    ],
+)
+def test_every_method_that_shows_how_far_it_is_takes_verbose(ask):
+    assert inspect.signature(ask).parameters["verbose"].default == "auto"
 
 
 # --- heads ------------------------------------------------------------------------------------------------------------

@@ -110,9 +110,9 @@ class ProgressBar(Callback):
         self._finish(None)
 
     @contextmanager
-    def counting(self, label: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
-        """A `with` block that shows a bar over `steps` steps of any work. It yields the function to call after each
-        step, with logs to show.
+    def counting(self, label: str, steps: int | None) -> Iterator[Callable[[Logs | None], None]]:
+        """A `with` block that shows a bar over `steps` steps of any work (None if unknown). It yields the function to
+        call after each step, with logs to show.
 
         An error or Ctrl-C removes the bar.
 
