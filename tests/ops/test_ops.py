@@ -9,13 +9,18 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from bound_cases import CASES, WIDE
 from hypothesis import given
 from hypothesis import strategies as st
-from op_arguments import STARTS, C, F, M, N, T, V, call_with
+from op_arguments import ARGUMENTS, STARTS, C, F, M, N, T, V, arguments_of, call_with
+from pages import ROOT
 from strategies import dtypes, seeds
 
 from pyroberta.backends import backends, get_ops
 from pyroberta.ops import REFERENCE, Ops
+from pyroberta.oracle import bounds, check_backward
+from pyroberta.oracle.conformance.op_cases import VARIANTS
+from pyroberta.oracle.plain import PLAIN
 
 
 def tables() -> list[Ops]:
@@ -25,6 +30,7 @@ def tables() -> list[Ops]:
 
 
 ROWS = [field.name for field in fields(Ops) if field.name != "name"]
+PAIRS = [row.removesuffix("_forward") for row in ROWS if row.endswith("_forward")]
 IN_PLACE = ("accumulate", "adam_step", "copy", "fill", "maximum", "running_mean", "clip")
 PURE_ROWS = [row for row in ROWS if row not in IN_PLACE]
 WITHOUT_ARRAYS = (
@@ -53,6 +59,46 @@ def same(a: object, b: object) -> bool:
     if isinstance(a, (tuple, list)):
         return all(same(x, y) for x, y in zip(a, b, strict=True))
     return a == b
+
+
+@pytest.mark.parametrize("op", PAIRS)
+def test_an_op_is_complete(op):
+    """What is compared with the op, and what describes it; CONTRIBUTING.md says what each of them is."""
+
+    def is_in(file: str, text: str) -> bool:
+        return text in (ROOT / file).read_text("utf-8")
+
+    there_is = {
+        "ARGUMENTS of tests/support/op_arguments.py": op in ARGUMENTS,
+        "PLAIN of pyroberta/oracle/plain.py": op in PLAIN,
+        "ROWS of pyroberta/oracle/bounds.py": f"{op}_forward" in bounds.ROWS and f"{op}_backward" in bounds.ROWS,
+        "CASES of tests/support/bound_cases.py": op in CASES and op in WIDE,
+        "VARIANTS of pyroberta/oracle/conformance/op_cases.py": op in VARIANTS,
+        "the functions of torch in tests/parity/test_conformance.py": is_in(
+            "tests/parity/test_conformance.py", f'"{op}": lambda: '
+        ),
+        "a call of check in tests/native/test_rows.py": is_in("tests/native/test_rows.py", f'check("{op}", '),
+        "docs/ops": (ROOT / "docs" / "ops" / f"{op}.md").exists(),
+        "the table of docs/ops/index.md": is_in("docs/ops/index.md", f"({op}.md)"),
+    }
+    assert [place for place, is_there in there_is.items() if not is_there] == [], f"the places without {op}"
+
+
+@pytest.mark.parametrize("op", PAIRS)
+@given(seed=seeds)
+def test_backward_is_the_derivative(op, seed):
+    """By all arrays of floats, which are the arguments that an op has gradients of."""
+    arguments = list(arguments_of(op, seed))
+    places = [i for i, argument in enumerate(arguments) if float_arrays(argument)]
+
+    def forward(*floats):
+        for place, values in zip(places, floats, strict=True):
+            arguments[place] = values
+        y, cache = getattr(REFERENCE, f"{op}_forward")(*arguments)
+        return y[0] if isinstance(y, tuple) else y, cache
+
+    backward = getattr(REFERENCE, f"{op}_backward")
+    assert check_backward(forward, backward, [arguments[i] for i in places]).error <= 1e-8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

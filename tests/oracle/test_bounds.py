@@ -48,23 +48,13 @@ def test_every_row_of_the_table_has_its_bounds():
 # formula has terms: what is added up, where the sums within it are multiplied out.
 
 
-SHAPES = {  # of the gradients that `accumulate` adds up
-    "embedding": {0: (4, 5), 1: (2, 5)},
-    "linear": {1: (3, 4), 2: (4,)},
-    "low_rank": {1: (2, 1), 2: (1, 2)},
-    "feed_forward": {1: (1, 1), 2: (1,), 3: (1, 1), 4: (1,)},
-    "layer_norm": {1: (2,), 2: (2,)},
-    "add_norm": {2: (2,), 3: (2,)},
-    "cross_entropy": {1: (2, 1), 2: (2,)},
-}
-
-
 def worked(op: str, seed: int):
     """For each result: its name, NumPy's float32 and float64, its bound, and eight units of its largest term."""
     arguments, dy = CASES[op].make(*drawing(seed))
     wide = [widened(argument) for argument in arguments]
-    found = outputs(REFERENCE, op, arguments, dy, SHAPES.get(op, {}))
-    true = outputs(REFERENCE, op, wide, widened(dy), SHAPES.get(op, {}))
+    shapes = {i: arguments[at].shape for i, at in GRADIENTS.get(op, {}).items()}
+    found = outputs(REFERENCE, op, arguments, dy, shapes)
+    true = outputs(REFERENCE, op, wide, widened(dy), shapes)
     limits = bounds_of(op, arguments, dy)
     largest = CASES[op].largest(*wide, widened(dy))
     assert list(largest) == list(limits)

@@ -253,12 +253,9 @@ def wide_dropout(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.nd
 
 
 WIDE: dict[str, Callable[[Draw, np.random.Generator], tuple[list[Any], np.ndarray]]] = {
-    "gather": CASES["gather"].make,
-    "embedding": CASES["embedding"].make,
+    **{op: case.make for op, case in CASES.items()},
     "linear": wide_linear,
     "low_rank": wide_low_rank,
-    "gelu": CASES["gelu"].make,
-    "tanh": CASES["tanh"].make,
     "feed_forward": wide_feed_forward,
     "dropout": wide_dropout,
     "layer_norm": wide_norm,
