@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     found = report(open_preset(arguments.preset), with_tensors=arguments.tensors)
     if not arguments.json:
         tensors = found.get("tensors", {})
-        print("\n".join(_lines({name: value for name, value in found.items() if name != "tensors"})))
+        lines = {**found, "parameters": f"{found['parameters']:,}{_surplus(found)}"}
+        lines.pop("tensors", None)
+        print("\n".join(_lines(lines)))
         width = max((len(name) for name in tensors), default=0)
         for name, tensor in tensors.items():
             print(f"  {name:<{width}}  {tensor['dtype']:<8} {' × '.join(map(str, tensor['shape'])) or 'a number'}")
@@ -107,6 +109,18 @@ def _by_dtype(stored: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         counts["tensors"] += 1
         counts["numbers"] += tensor.size
     return found
+
+
+def _surplus(found: Mapping[str, Any]) -> str:
+    """Why the files hold more numbers than the model has parameters; "" if they don't.
+
+    >>> _surplus({"parameters": 10, "stored": {"float32": {"tensors": 2, "numbers": 12}}})
+    ' (the files hold 2 numbers more, which the model does not need, such as rows of token types)'
+    """
+    more = sum(counts["numbers"] for counts in found["stored"].values()) - found["parameters"]
+    numbers = f"{more:,} number{'s' * (more != 1)}"
+    some = "which the model does not need, such as rows of token types"
+    return f" (the files hold {numbers} more, {some})" if more > 0 else ""
 
 
 def _lines(found: Mapping[str, Any], indent: str = "") -> list[str]:

@@ -222,6 +222,17 @@ def test_inspect_reads_every_format(tmp_path: Path):
     assert embedded["stored"]["float16"]["numbers"] >= embedded["parameters"] > 1_800_000
 
 
+def test_inspect_says_why_files_hold_more_numbers_than_the_model_has_parameters(tmp_path: Path, capsys):
+    assert main(["inspect", "roberta_tiny_en"]) == 0
+    embedded = report(open_preset("roberta_tiny_en"))
+    more = embedded["stored"]["float16"]["numbers"] - embedded["parameters"]
+    reason = f"(the files hold {more} numbers more, which the model does not need, such as rows of token types)"
+    assert f"parameters                 {embedded['parameters']:,} {reason}\n" in capsys.readouterr().out
+    small_masked_lm().save_to_preset(tmp_path / "keras", format="keras")
+    assert main(["inspect", str(tmp_path / "keras")]) == 0
+    assert "more" not in capsys.readouterr().out
+
+
 def test_inspect_refuses_what_is_no_preset(tmp_path: Path, capsys):
     assert main(["inspect", str(tmp_path)]) == 2
     assert "is not a preset" in capsys.readouterr().err
