@@ -258,6 +258,17 @@ def test_a_backup_may_stay_and_keeps_other_files(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["latest.safetensors", "notes.txt", "previous.safetensors"]
 
 
+@pytest.mark.parametrize(("verbose", "is_said"), [(0, False), (1, True), (2, True), ("auto", True)])
+def test_a_backup_says_where_training_continues_unless_fit_is_silent(tmp_path, capsys, verbose, is_said):
+    callbacks = [BackupAndRestore(tmp_path / "backup", save_freq=1), Interrupt(1, 1)]
+    with pytest.raises(KeyboardInterrupt):
+        small_masked_lm().fit(TEXTS, batch_size=3, epochs=2, verbose=0, callbacks=callbacks)
+    assert "BackupAndRestore" not in capsys.readouterr().err
+    small_masked_lm().fit(TEXTS, batch_size=3, epochs=2, verbose=verbose, callbacks=callbacks)
+    line = f"BackupAndRestore continues from {tmp_path / 'backup' / 'latest.safetensors'}, in epoch 2 after 3 updates\n"
+    assert (line in capsys.readouterr().err) is is_said
+
+
 def test_a_backup_of_another_backend_is_gone_on_with_and_that_is_said(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         fit(BackupAndRestore(tmp_path), Interrupt(1, 0), model=small_masked_lm(backend="numpy"))

@@ -24,8 +24,9 @@ class BackupAndRestore(Callback):
 
     A run that was killed and started again has the same bits as a run that never stopped: parameters, moments, the
     position in the data, metrics, and the states of the other callbacks. Training also continues with other callbacks
-    than before, with a warning if one that has a state is new or missing. The files are written by
-    `training.checkpoint`. A run that reaches its end removes them.
+    than before, with a warning if one that has a state is new or missing. A line on stderr says from which file and
+    update training continues, unless `verbose` of `fit` is 0. The files are written by `training.checkpoint`. A run
+    that reaches its end removes them.
 
     Args:
         backup_dir: the directory of the files. It and its parents are created if needed, and `~` is expanded. It
@@ -117,6 +118,9 @@ class BackupAndRestore(Callback):
             optimizer = self.model.optimizer
             given = optimizer.rate_config()
             self.model.load_train_state(state)
+            if self.params.get("verbose"):
+                done = f"{state.step} update{'s' * (state.step != 1)}"
+                say(f"BackupAndRestore continues from {printable(str(file))}, in epoch {state.epoch + 1} after {done}")
             if (kept := optimizer.rate_config()) != given:
                 say(f"BackupAndRestore continues with the learning rate of its state, {kept}; compile had {given}")
             if message := checkpoint.of_other_backend(notes, self.model):
