@@ -68,7 +68,7 @@ def test_an_op_is_complete(op):
     def is_in(file: str, text: str) -> bool:
         return text in (ROOT / file).read_text("utf-8")
 
-    there_is = {
+    found = {
         "ARGUMENTS of tests/support/op_arguments.py": op in ARGUMENTS,
         "PLAIN of pyroberta/oracle/plain.py": op in PLAIN,
         "ROWS of pyroberta/oracle/bounds.py": f"{op}_forward" in bounds.ROWS and f"{op}_backward" in bounds.ROWS,
@@ -81,7 +81,7 @@ def test_an_op_is_complete(op):
         "docs/ops": (ROOT / "docs" / "ops" / f"{op}.md").exists(),
         "the table of docs/ops/index.md": is_in("docs/ops/index.md", f"({op}.md)"),
     }
-    assert [place for place, is_there in there_is.items() if not is_there] == [], f"the places without {op}"
+    assert [place for place, is_found in found.items() if not is_found] == [], f"the places without {op}"
 
 
 @pytest.mark.parametrize("op", PAIRS)
