@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from pyroberta.cli import options, training
 from pyroberta.cli.parser import Actions
 from pyroberta.cli.streams import bar
 from pyroberta.cli.texts import add_source, add_texts, given_texts, source_of
-from pyroberta.data.labels import MOST_NAMES
+from pyroberta.data.labels import MOST_NAMES, giver_of, warn_of_many
 from pyroberta.formats.budget import printable
 from pyroberta.model.callers import callers_level
 
@@ -66,6 +67,7 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     share = training.share_or_file(arguments)
     source = source_of(arguments, arguments.texts)
     labels = _names_of(source)
+    warn_of_many(giver_of(source), labels)
     validation = None
     if share is not None:
         _check_share(labels, share)
@@ -78,7 +80,9 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.quiet:
         print(_classes(names, labels), file=sys.stderr)
     rate = preset.learning_rates.get("masked_lm")
-    result = training.train(arguments, model, source.texts, labels, validation, rate_of_masked_lm=rate)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"y gives \d+ classes")  # the warning with the column is out
+        result = training.train(arguments, model, source.texts, labels, validation, rate_of_masked_lm=rate)
     return {**result, "labels": model.labels}
 
 
@@ -88,8 +92,6 @@ def _check_share(labels: list[str], share: float) -> None:
     Warns:
         UserWarning: naming the class.
     """
-    import warnings
-
     start = int(len(labels) * (1 - share))
     parts = {"train on": labels[:start], "evaluate on": labels[start:]}
     lacking = [(part, name) for part, some in parts.items() for name in sorted(set(labels) - set(some), key=_in_order)]

@@ -12,7 +12,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.examples import HeldExamples
 from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
-from pyroberta.data.labels import Labels, has_other_numbers
+from pyroberta.data.labels import Labels, giver_of, has_other_numbers, warn_of_many
 from pyroberta.model.attributes import is_real
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
@@ -31,6 +31,7 @@ class ClassifierInputs(InputReader):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self._classes: tuple[str, Array] | None = None  # what gives the labels, and the numbers of their classes
         self.labels = Labels(self.config.num_classes or 0, self.label_names, may_name=self.may_name)
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
@@ -73,7 +74,19 @@ class ClassifierInputs(InputReader):
             slots=len(data),
         )
 
+    def say(self, verbose: int | str) -> None:
+        """See `InputReader.say`.
+
+        Warns:
+            UserWarning: also if the labels of a `fit` are nearly as many classes as texts.
+        """
+        super().say(verbose)
+        if self.may_name and self._classes is not None:
+            giver, classes = self._classes
+            warn_of_many(giver, classes.tolist())
+
     def _check(self, held: HeldExamples) -> None:
+        self._classes = giver_of(self._source), held.data.labels
         if not held.data.weights.any():
             raise ValueError("every sample_weight is 0: there is nothing to learn")
 

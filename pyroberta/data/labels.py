@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.data.sources import is_missing
+from pyroberta.data.paths import INFERRED
+from pyroberta.data.sources import Rows, Source, is_missing
 from pyroberta.formats.budget import printable, shown
+from pyroberta.model.callers import callers_level
 from pyroberta.text.given import column_items
 
 NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")  # in text
 PLAIN_NUMBER = re.compile(r"\s*(0|-?[1-9][0-9]{0,8})\s*")  # "01" is a name beside "1"
 MOST_NAMES = 8  # in a message
+MANY_CLASSES = 20  # fewer may be the classes of a small example
 
 
 def default_names(num_classes: int) -> list[str]:
@@ -39,6 +43,36 @@ def check_text(names: Sequence[str]) -> None:
                 f"the label {shown(name)} is not valid Unicode, so no file of a model could hold it: its name was read "
                 "from a file or a folder that is not UTF-8. Rename it"
             )
+
+
+def giver_of(source: Source) -> str:
+    """Returns what gives the labels of a source, for messages: its column, its folders, or the argument y.
+
+    >>> giver_of(Source(["A joy."]))
+    'y'
+    """
+    if not isinstance(source, Rows) or source.wanted.label is None:
+        return "y"
+    return f"the column {source.wanted.label!r}" if source.wanted.columns else INFERRED
+
+
+def warn_of_many(giver: str, labels: Sequence[Any]) -> None:
+    """Warns where the labels of a whole training have a class for more than half the texts, as a column of ids has.
+
+    Args:
+        giver: what gives the labels, for the message; see `giver_of`.
+        labels: the label of each text.
+
+    Warns:
+        UserWarning: from `MANY_CLASSES` classes on. The message has the counts.
+    """
+    classes = len(set(labels))
+    if classes >= MANY_CLASSES and 2 * classes > len(labels):
+        warnings.warn(
+            f"{giver} gives {classes} classes to {len(labels)} texts, so most classes have too few texts to learn "
+            "from. If it holds names or numbers of the texts, give their labels instead",
+            stacklevel=callers_level(),
+        )
 
 
 def has_other_numbers(names: Sequence[str]) -> bool:

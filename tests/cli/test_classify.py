@@ -194,6 +194,16 @@ def test_a_stopped_classifier_goes_on_bit_for_bit(here, model, capsys, monkeypat
     assert whole == parts
 
 
+@pytest.mark.filterwarnings("always")
+def test_a_column_of_ids_as_labels_is_warned_of_once(here, model, capsys):
+    write_csv("ids.csv", [f"text {i}" for i in range(24)], range(24))
+    line = ["classify", "train", "ids.csv", *OF_TABLE, *model, "-o", "out", "--quiet", "--json"]
+    assert main(line) == 0
+    err = capsys.readouterr().err
+    assert "the column 'label' gives 24 classes to 24 texts, so most classes have too few texts" in err
+    assert err.count("classes to 24 texts") == 1
+
+
 def test_missing_labels_are_named_with_their_row(here, model, capsys):
     write_csv("reviews.csv", [*TEXTS, "a"], [*LABELS, ""])
     assert main([*TRAIN, *model, "-o", "out"]) == 2

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import re
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -175,6 +176,29 @@ def test_classify_names_the_likeliest_class():
     np.testing.assert_allclose([one.score for one in found], powers.max(axis=1) / powers.sum(axis=1))
     assert classifier.classify(TEXTS[0]) == pytest.approx(found[0])
     assert classifier.classify([("a", "b")])[0].as_dict().keys() == {"label", "name", "score"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "giver"),
+    [
+        (lambda texts, ids: {"x": texts, "y": ids}, "y"),
+        (lambda texts, ids: {"x": {"text": texts, "id": ids}, "column": "text", "label": "id"}, "the column 'id'"),
+    ],
+)
+def test_a_class_for_nearly_every_text_is_warned_of_by_fit_alone(arguments, giver: str):
+    texts, ids = [TEXTS[i % 6] for i in range(39)], [i % 20 for i in range(39)]
+    classifier = small_classifier(num_classes=20)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        classifier.fit(**arguments(texts, ids), verbose=0)
+    assert [str(one.message).split(", so")[0] for one in caught] == [f"{giver} gives 20 classes to 39 texts"]
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier.evaluate(**arguments(texts, ids), verbose=0)
+        classifier.train_on_batch(texts, ids)
+        classifier.fit(**arguments([*texts, "more"], [*ids, 0]), verbose=0)
+        small_classifier(num_classes=19).fit(texts[:19], ids[:19], verbose=0)
 
 
 def test_classify_shows_a_bar_as_the_methods_of_a_masked_lm_do(tmp_path: Path, capsys):
