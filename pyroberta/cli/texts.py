@@ -33,8 +33,9 @@ def add_columns(parser: argparse.ArgumentParser, *, has_labels: bool = False) ->
     )  # fmt: skip
     if has_labels:
         parser.add_argument(
-            "--label", metavar="NAME", required=True,
-            help="the column that holds the labels; `inferred`, without --column: a directory's folders name them",
+            "--label", metavar="NAME",  # which `source_of` needs, not argparse, to name the columns
+            help="needed: the column that holds the labels; `inferred`, without --column: a directory's folders name "
+            "them",
         )  # fmt: skip
     parser.add_argument(
         "--kind", metavar="NAME", choices=KINDS,
@@ -98,13 +99,13 @@ def source_of(arguments: argparse.Namespace, places: str | Sequence[str], *, is_
 
     Raises:
         FileNotFoundError: if a file does not exist.
-        ValueError: if standard input and files are both given.
+        ValueError: if standard input and files are both given, or `--label` is missing where labels are needed.
         ValueError, ImportError: see `data.open_source`.
     """
     import glob
     from pathlib import Path
 
-    from pyroberta.data.sources import open_source
+    from pyroberta.data.sources import columns_of, open_source
 
     places = [places] if isinstance(places, str) else list(places)
     is_stdin = places == ["-"]
@@ -116,6 +117,12 @@ def source_of(arguments: argparse.Namespace, places: str | Sequence[str], *, is_
             raise FileNotFoundError(f"{place}: the file does not exist. Give {ABOUT_FILES}")
     if is_stdin and sys.stdin is None:
         raise ValueError(f"standard input is closed: there is nothing to read. Give {ABOUT_FILES}")
+    if getattr(arguments, "label", "") is None:
+        found = "" if is_stdin else columns_of(paths, arguments.kind)
+        raise ValueError(
+            f"--label is missing: it names the column of the labels. {found}In a directory, "
+            "--label inferred takes the folders' names"
+        )
     if is_stdin and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
     columns = tuple(arguments.column)

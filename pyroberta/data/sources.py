@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
-from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual_column
+from pyroberta.data.kinds import KINDS, NoColumnError, Row, Wanted, check_columns, named, usual_column
 from pyroberta.data.paths import INFERRED, MOST_NAMES, Found, by_folder, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
@@ -300,7 +300,9 @@ def open_given(
         files = by_folder(paths, find(paths, kind, in_folders=True))
         return _of_files(files, wanted._replace(per_line=False), is_optional=False)
     if label is not None and column is None:
-        hint = f". In a directory, {INFERRED} takes the folders' names" * (paths is not None)
+        hint = (
+            "" if paths is None else f". {columns_of(paths, kind)}In a directory, {INFERRED} takes the folders' names"
+        )
         raise ValueError(
             f"label={label!r} names the column of the labels: name the column of the texts too, with column={hint}"
         )
@@ -337,6 +339,24 @@ def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
     if label is not None and label in columns:
         raise ValueError(f"column and label are both {label!r}, but a text can't be its own label. Name another column")
     return Wanted(columns, is_pair, label, per_line, is_said)
+
+
+def columns_of(paths: Sequence[str], kind: str | None) -> str:
+    """Returns a sentence about the columns of the first file of paths, and a space behind it. It is empty for a pipe,
+    which can be read only once.
+
+    Raises:
+        FileNotFoundError, ValueError: if no file is found, or it can't be read.
+    """
+    found = find(paths, kind)
+    file = found.files[0]
+    if not os.path.isfile(file.path):
+        return ""
+    try:
+        next(KINDS[found.kind].read(file, Wanted(is_said=kind is not None)), None)
+    except NoColumnError as error:
+        return f"{file.name} has the column{'s' * (len(error.columns) != 1)} {named(error.columns)}. "
+    return f"{file.name} has no columns. "
 
 
 def _paths(x: Any) -> list[str] | None:

@@ -204,6 +204,27 @@ def test_a_column_of_ids_as_labels_is_warned_of_once(here, model, capsys):
     assert err.count("classes to 24 texts") == 1
 
 
+@pytest.mark.parametrize("action", [["train", "-o", "out"], ["evaluate"]])
+def test_without_a_label_the_columns_of_the_file_and_the_way_for_folders_are_said(action, here, model, capsys):
+    (here / "folders" / "neg").mkdir(parents=True)
+    (here / "folders" / "neg" / "1.txt").write_text("Never again.", encoding="utf-8")
+    (here / "records.jsonl").write_text('{"body": "A joy.", "stars": 5}\n', encoding="utf-8")
+    for file, column, columns in (
+        ("reviews.csv", ["--column", "text"], "reviews.csv has the columns 'text', 'label'."),
+        ("reviews.csv", [], "reviews.csv has the columns 'text', 'label'."),
+        ("records.jsonl", [], "records.jsonl has the columns 'body', 'stars'."),
+        ("folders", [], "1.txt has no columns."),
+    ):
+        assert main(["classify", *action, file, *column, *model]) == 2
+        err = capsys.readouterr().err
+        assert "--label is missing: it names the column of the labels. " in err
+        assert columns in err
+        assert "--label inferred takes the folders' names" in err
+    assert main(["classify", *action, "reviews.csv", "--label", "label", *model]) == 2
+    assert "--column. reviews.csv has the columns 'text', 'label'. In a directory" in capsys.readouterr().err
+    assert not (here / "out").exists()
+
+
 def test_missing_labels_are_named_with_their_row(here, model, capsys):
     write_csv("reviews.csv", [*TEXTS, "a"], [*LABELS, ""])
     assert main([*TRAIN, *model, "-o", "out"]) == 2

@@ -95,6 +95,18 @@ OTHERS = {
 }
 
 
+class NoColumnError(ValueError):
+    """The error for a table of which no column was named.
+
+    Attributes:
+        columns: the names of its columns.
+    """
+
+    def __init__(self, message: str, columns: list[Any]) -> None:
+        super().__init__(message)
+        self.columns = columns
+
+
 def named(names: Any, most: int = 8) -> str:
     """Returns the names of the first columns, for a message.
 
@@ -112,15 +124,16 @@ def check_columns(name: str, kind: str, names: Any, wanted: Wanted) -> None:
     """Checks that a file or a table has each of the wanted columns once.
 
     Raises:
-        ValueError: if a column is missing or there are two of its name, or if no column was named. The message has the
-            names of the columns.
+        ValueError: if a column is missing or there are two of its name. The message has the names of the columns.
+        NoColumnError: if no column was named.
     """
     names = list(names)
     if not wanted.columns:
         usual = usual_column(names)
-        raise ValueError(
+        raise NoColumnError(
             f"{name} is {kind} with the column{'s' * (len(names) != 1)} {named(names)}. Name the column of the texts: "
-            f"column={usual!r}"
+            f"column={usual!r}",
+            names,
         )
     for column in wanted.names:
         count = names.count(column)
