@@ -68,7 +68,7 @@ def test_an_op_is_complete(op):
     def is_in(file: str, text: str) -> bool:
         return text in (ROOT / file).read_text("utf-8")
 
-    found = {
+    places = {
         "ARGUMENTS of tests/support/op_arguments.py": op in ARGUMENTS,
         "PLAIN of pyroberta/oracle/plain.py": op in PLAIN,
         "ROWS of pyroberta/oracle/bounds.py": f"{op}_forward" in bounds.ROWS and f"{op}_backward" in bounds.ROWS,
@@ -78,10 +78,12 @@ def test_an_op_is_complete(op):
             "tests/parity/test_conformance.py", f'"{op}": lambda: '
         ),
         "a call of check in tests/native/test_rows.py": is_in("tests/native/test_rows.py", f'check("{op}", '),
-        "docs/ops": (ROOT / "docs" / "ops" / f"{op}.md").exists(),
+        "the table of rows in docs/backends.md": is_in("docs/backends.md", f"`{op}_forward`"),
+        f"docs/ops/{op}.md": (ROOT / "docs" / "ops" / f"{op}.md").exists(),
         "the table of docs/ops/index.md": is_in("docs/ops/index.md", f"({op}.md)"),
     }
-    assert [place for place, is_found in found.items() if not is_found] == [], f"the places without {op}"
+    lacking = [place for place, exists in places.items() if not exists]
+    assert not lacking, f"these have no {op} yet:\n  " + "\n  ".join(lacking)
 
 
 @pytest.mark.parametrize("op", PAIRS)
