@@ -103,13 +103,11 @@ def test_every_op_has_its_output_all_gradients_and_all_that_is_inside(op: str):
     assert inside <= given
 
 
-def test_the_page_counts_the_cases_rightly():
+def test_the_page_names_every_kind_and_says_about_how_many_cases_there_are():
     page = (EXAMPLES.parent / "conformance.md").read_text("utf-8")
-    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\d+) \|", page, re.M)
-    assert sum(int(count) for _, count in rows) == len(made().cases)
-    for names, count in rows:
-        listed = re.findall(r"\w+", names)
-        assert sum(case.kind in listed for case in made().cases.values()) == int(count), names
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ", page, re.M)
+    assert sorted(name for row in rows for name in re.findall(r"\w+", row)) == sorted(kinds.KINDS)
+    assert f"about {round(len(made().cases), -2)} cases" in page
 
 
 def test_edges_are_there():
