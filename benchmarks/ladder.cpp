@@ -1,5 +1,6 @@
 // The ladders of docs/backends.md: one product of matrices and one attention, from the definition up to csrc/, one idea a
-// rung. ladder.py compiles and runs this; each rung's result is compared with the definition's before it is timed.
+// rung. ladder.py compiles and runs this; each rung's result is compared with the definition's before it is timed. The
+// definitions are those of csrc/kernels/plain.hpp.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -10,12 +11,9 @@
 #include <string>
 #include <vector>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#include "kernels/attention.hpp"
-#include "kernels/linear.hpp"
+#include "kernels/kernel.hpp"
+#include "kernels/multiply.hpp"
+#include "kernels/plain.hpp"
 
 using namespace pyroberta;
 using namespace pyroberta::PYROBERTA_ISA;
@@ -66,20 +64,7 @@ void climb(const char* title, const std::vector<Rung>& rungs, double operations,
 
 void gelu_pass(float* y, const float* bias, Size N, Size O) {
     for (Size n = 0; n < N; ++n) {
-        for (Size o = 0; o < O; ++o) {
-            const float x = y[n * O + o] + bias[o];
-            y[n * O + o] = 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
-        }
-    }
-}
-
-void naive(const float* x, const float* w, Size N, Size I, Size O, float* y) {
-    for (Size n = 0; n < N; ++n) {
-        for (Size o = 0; o < O; ++o) {
-            float sum = 0;
-            for (Size i = 0; i < I; ++i) sum += x[n * I + i] * w[i * O + o];  // w is read down a column: a jump each
-            y[n * O + o] = sum;
-        }
+        for (Size o = 0; o < O; ++o) y[n * O + o] = plain::gelu(y[n * O + o] + bias[o]);
     }
 }
 
@@ -128,17 +113,13 @@ void packed(const float* x, const float* w, Size N, Size I, Size O, float* y) {
     }
 }
 
-// Six rows at once, so that each number of w that is loaded is used six times; blocks for both caches: gemm.hpp.
+// Six rows at once, so that each number of w that is loaded is used six times; blocks for both caches: kernels/multiply.hpp.
 
 void with_threads(int threads, const std::function<void()>& work) {
     const int before = most_threads();
-#ifdef _OPENMP
-    omp_set_num_threads(threads);
+    set_most_threads(threads);
     work();
-    omp_set_num_threads(before);
-#else
-    work();
-#endif
+    set_most_threads(before);
 }
 
 void climb_gemm(int rounds) {
@@ -150,14 +131,15 @@ void climb_gemm(int rounds) {
             gelu_pass(y, bias.data(), N, O);
         };
     };
-    const auto ours = [&](float* y) { product(rows_of(x.data(), I), columns_of(w.data(), O), N, O, I, y, false); };
+    const auto ours = [&](float* y) { gemm(rows_of(x.data(), I), columns_of(w.data(), O), N, O, I, y, false); };
     Array f(N * O);
     const std::vector<Rung> rungs = {
-        {"naive: the definition", then_gelu(naive)},
+        {"naive: the definition",
+         [&](float* y) { plain::expand_forward(x.data(), w.data(), bias.data(), N, I, O, f.data(), y); }},
         {"row by row", then_gelu(in_rows)},
         {"blocked for the cache", then_gelu(blocked)},
         {"packed, sums in registers", then_gelu(packed)},
-        {"a tile of rows and columns, blocks for two caches (gemm.hpp)",
+        {"a tile of rows and columns, blocks for two caches (multiply.hpp)",
          [&](float* y) {
              with_threads(1, [&] { ours(y); });
              gelu_pass(y, bias.data(), N, O);
@@ -167,8 +149,8 @@ void climb_gemm(int rounds) {
              ours(y);
              gelu_pass(y, bias.data(), N, O);
          }},
-        {"bias and GELU fused into the product (linear.hpp)",
-         [&](float* y) { expand_forward(x.data(), w.data(), bias.data(), N, I, O, f.data(), y); }},
+        {"bias and GELU fused into the product (feed_forward.cpp)",
+         [&](float* y) { expand_forward(x.data(), Kernel<float>{w.data(), false}, bias.data(), N, I, O, f.data(), y); }},
     };
     climb("gemm", rungs, 2.0 * N * I * O, N * O, 2e-3f, rounds);
 }
@@ -182,41 +164,14 @@ struct Attention {
     Size C() const { return H * D; }
 };
 
-void naive_attention(const Attention& a, float* y) {
-    const Size C = a.C();
-    std::vector<float> p(a.S);
-    for (Size b = 0; b < a.B; ++b) {
-        for (Size h = 0; h < a.H; ++h) {
-            for (Size i = 0; i < a.S; ++i) {
-                const float* q = &a.q[(b * a.S + i) * C + h * a.D];
-                float top = -INFINITY, total = 0;
-                for (Size j = 0; j < a.S; ++j) {
-                    const float* k = &a.k[(b * a.S + j) * C + h * a.D];
-                    float score = 0;
-                    for (Size d = 0; d < a.D; ++d) score += q[d] * k[d];
-                    p[j] = score / std::sqrt(static_cast<float>(a.D));
-                    top = std::max(top, p[j]);
-                }
-                for (Size j = 0; j < a.S; ++j) total += p[j] = std::exp(p[j] - top);
-                float* row = y + (b * a.S + i) * C + h * a.D;
-                std::fill_n(row, a.D, 0.0f);
-                for (Size j = 0; j < a.S; ++j) {
-                    const float* v = &a.v[(b * a.S + j) * C + h * a.D];
-                    for (Size d = 0; d < a.D; ++d) row[d] += p[j] / total * v[d];
-                }
-            }
-        }
-    }
-}
-
-// Two products per head through gemm.hpp, with the whole matrix of scores between them.
+// Two products per head through kernels/multiply.hpp, with the whole matrix of scores between them.
 void attention_by_products(const Attention& a, float* y) {
     const Size C = a.C(), S = a.S, D = a.D;
     Array scores(S * S);
     for (Size b = 0; b < a.B; ++b) {
         for (Size h = 0; h < a.H; ++h) {
             const Size at = b * S * C + h * D;
-            gemm(Factor<float>{&a.q[at], C, 1}, Factor<float>{&a.k[at], C, 1}, S, S, D, scores.data(), S, false,
+            multiply(Factor<float>{&a.q[at], C, 1}, Factor<float>{&a.k[at], C, 1}, S, S, D, scores.data(), S, false,
                  [](Size, Size, Size, Size) {});
             for (Size i = 0; i < S; ++i) {
                 float* row = &scores[i * S];
@@ -226,7 +181,7 @@ void attention_by_products(const Attention& a, float* y) {
                 for (Size j = 0; j < S; ++j) total += row[j] = std::exp((row[j] - top) * scale);
                 for (Size j = 0; j < S; ++j) row[j] /= total;
             }
-            gemm(Factor<float>{scores.data(), S, 1}, Factor<float>{&a.v[at], 1, C}, S, D, S, y + at, C, false,
+            multiply(Factor<float>{scores.data(), S, 1}, Factor<float>{&a.v[at], 1, C}, S, D, S, y + at, C, false,
                  [](Size, Size, Size, Size) {});
         }
     }
@@ -237,22 +192,43 @@ void climb_attention(Size B, Size S, int rounds) {
     const Size size = B * S * a.C();
     a.q = random_array(size, 1), a.k = random_array(size, 2), a.v = random_array(size, 3);
     for (Size b = 0; b <= B; ++b) a.starts.push_back(static_cast<std::int32_t>(b * S));
+    std::vector<std::uint64_t> numbers(B);
     Array maxima(B * S * a.H), sums(B * S * a.H);
-    const auto ours = [&](double rate) {
-        return [&, rate](float* y) {
-            attention_forward(a.q.data(), a.k.data(), a.v.data(), a.starts.data(), B, static_cast<std::int32_t*>(nullptr),
-                              B * S, a.H, a.D, DropoutKey{rate, 1, 2}, y, maxima.data(), sums.data());
-        };
+    const auto ours = [&](float* y) {
+        attention_forward<float>(a.q.data(), a.k.data(), a.v.data(), a.starts.data(), B, nullptr, B * S, a.H, a.D,
+                                 DropoutKey{0.0, 0, 0}, numbers.data(), y, maxima.data(), sums.data());
     };
     const std::vector<Rung> rungs = {
-        {"naive: the definition", [&](float* y) { naive_attention(a, y); }},
+        {"naive: the definition",
+         [&](float* y) {
+             plain::attention_forward(a.q.data(), a.k.data(), a.v.data(), a.starts.data(), B, a.H, a.D, y);
+         }},
         {"products, all scores kept, one thread", [&](float* y) { with_threads(1, [&] { attention_by_products(a, y); }); }},
-        {"block by block, vector exp (attention.hpp), one thread",
-         [&](float* y) { with_threads(1, [&] { ours(0.0)(y); }); }},
-        {"all threads", ours(0.0)},
+        {"block by block, vector exp (attention_forward.cpp), one thread", [&](float* y) { with_threads(1, [&] { ours(y); }); }},
+        {"all threads", ours},
     };
     const std::string title = "attention " + std::to_string(B) + " x " + std::to_string(S);
     climb(title.c_str(), rungs, 4.0 * B * S * S * a.C(), size, 1e-4f, rounds);
+
+    // The way back; dq, dk and dv lie one after another.
+    const Array dy = random_array(size, 4);
+    Array y(size);
+    ours(y.data());
+    const auto back = [&](float* d) {
+        attention_backward<float>(dy.data(), a.q.data(), a.k.data(), a.v.data(), y.data(), maxima.data(), sums.data(),
+                                  a.starts.data(), B, nullptr, B * S, a.H, a.D, DropoutKey{0.0, 0, 0}, numbers.data(), d,
+                                  d + size, d + 2 * size);
+    };
+    const std::vector<Rung> rungs_back = {
+        {"naive: the definition",
+         [&](float* d) {
+             plain::attention_backward(dy.data(), a.q.data(), a.k.data(), a.v.data(), a.starts.data(), B, a.H, a.D, d,
+                                       d + size, d + 2 * size);
+         }},
+        {"block by block (attention_backward.cpp), one thread", [&](float* d) { with_threads(1, [&] { back(d); }); }},
+        {"all threads", back},
+    };
+    climb((title + ", backward").c_str(), rungs_back, 10.0 * B * S * S * a.C(), 3 * size, 1e-3f, rounds);
 }
 
 }  // namespace

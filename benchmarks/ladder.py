@@ -23,6 +23,10 @@ SETS = {
     "avx2": (32, 6, ["-mavx2", "-mfma"]),
     "baseline": (16, 6, []),
 }
+SOURCES = [
+    *(f"kernels/{name}.cpp" for name in ("gemm", "feed_forward", "attention_forward", "attention_backward")),
+    *(f"runtime/{name}.cpp" for name in ("blas", "pages", "processors", "scratch", "threads")),
+]
 
 
 def main() -> None:
@@ -33,36 +37,20 @@ def main() -> None:
     register, rows, flags = SETS[arguments.set]
     with tempfile.TemporaryDirectory() as directory:
         program = str(Path(directory) / "ladder")
-        subprocess.run(
-            [
-                *(
-                    os.environ.get("CXX", "c++"),
-                    "-std=c++17",
-                    "-O3",
-                    "-ffp-contract=fast",
-                    "-fno-math-errno",
-                    "-fopenmp",
-                ),
-                *(*flags, "-Wno-psabi", f"-I{ROOT / 'csrc'}", "-DPYROBERTA_ISA=ladder"),
-                *(f"-DPYROBERTA_BYTES={register}", f"-DPYROBERTA_TILE_ROWS={rows}"),
-                *(
-                    str(ROOT / "benchmarks" / "ladder.cpp"),
-                    str(ROOT / "csrc/runtime/pages.cpp"),
-                    str(ROOT / "csrc/runtime/scratch.cpp"),
-                    str(ROOT / "csrc/runtime/threads.cpp"),
-                ),
-                *("-o", program),
-            ],
-            check=True,
-        )
+        flags = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi", "-pthread", *flags]
+        defines = ["-DPYROBERTA_ISA=ladder", f"-DPYROBERTA_BYTES={register}", f"-DPYROBERTA_TILE_ROWS={rows}"]
+        sources = [ROOT / "benchmarks/ladder.cpp", *(ROOT / "csrc" / name for name in SOURCES)]
+        compiler = os.environ.get("CXX", "c++")
+        command = [compiler, *flags, *defines, f"-I{ROOT / 'csrc'}", *map(str, sources), "-o", program]
+        subprocess.run(command, check=True)
         done = subprocess.run([program, str(arguments.rounds)], check=True, capture_output=True, text=True)
     print(f"instruction set {arguments.set}; {_native.about()}\n")
     before = ""
     for line in done.stdout.splitlines():
         ladder, rung, milliseconds, rate = line.split("\t")
         if ladder != before:
-            print(f"{ladder:<62}{'ms':>10}{'GFLOP/s':>10}")
-        print(f"  {rung:<60}{float(milliseconds):>10.2f}{float(rate):>10.1f}")
+            print(f"{ladder:<66}{'ms':>10}{'GFLOP/s':>10}")
+        print(f"  {rung:<64}{float(milliseconds):>10.2f}{float(rate):>10.1f}")
         before = ladder
 
 

@@ -3,11 +3,10 @@
 // Every element goes through the reference's operations in the reference's order, and this file is compiled without
 // contraction into fused multiply-adds: the result is the reference's to the last bit, on any machine and for any
 // number of threads. It reads and writes memory faster than it computes, so a fused multiply-add would buy nothing.
-#include "kernels/adam.hpp"
-
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/kernel.hpp"
 #include "kernels/parallel.hpp"
 
 namespace pyroberta {
@@ -42,11 +41,7 @@ void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
     };
     parallel(tasks, threads_for(double(P) / NUMBERS_PER_THREAD), some, Order::INWARDS);
 }
-
-template void adam_step(float*, const float*, float*, float*, std::int64_t, double, double, double, double, double,
-                        double);
-template void adam_step(double*, const double*, double*, double*, std::int64_t, double, double, double, double, double,
-                        double);
+KERNEL(adam_step)
 
 }  // namespace PYROBERTA_ISA
 }  // namespace pyroberta

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "ops.hpp"
 #include "kernels/simd.hpp"
+#include "types.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

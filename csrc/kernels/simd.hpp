@@ -1,15 +1,14 @@
 // What the ops of one instruction set share: vectors of one register, and how to load, store and combine them.
 //
-// table.cpp, adam.cpp and the headers that they include are compiled once for each instruction set, within a namespace of
-// its name (CMakeLists.txt says PYROBERTA_ISA and PYROBERTA_BYTES). They may define no function outside that namespace: the
-// linker would keep one copy of it, perhaps the one that an older machine cannot run.
+// The files of kernels/ are compiled once for each instruction set, within a namespace of its name (CMakeLists.txt says
+// PYROBERTA_ISA and PYROBERTA_BYTES). They, and what they include, may define no function outside that namespace that is
+// not PYROBERTA_INLINE: the linker would keep one copy of it, perhaps the one that an older machine cannot run.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#define PYROBERTA_INLINE inline __attribute__((always_inline))
-#define PYROBERTA_RESTRICT __restrict
+#include "macros.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

@@ -1,68 +1,16 @@
-// Fills the table of ops for one instruction set. Compiled once for each of them.
-#include "kernels/adam.hpp"
-#include "kernels/attention.hpp"
-#include "kernels/cross_entropy.hpp"
-#include "kernels/gather.hpp"
-#include "kernels/layer_norm.hpp"
-#include "kernels/linear.hpp"
+// The table of the ops for one instruction set. Each member is the kernel of its name.
+#include "kernels/kernel.hpp"
+#include "runtime/dispatch.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
 
-// Σ x², in double. Chunks have sums of their own, added up in their order.
-template <typename T>
-double squared_norm(const T* x, std::int64_t size) {
-    constexpr std::int64_t CHUNK = 1 << 14;
-    const std::int64_t chunks = (size + CHUNK - 1) / CHUNK;
-    double* partial = scratch<double>(3, chunks);
-    const auto add_up = [=](std::int64_t first, std::int64_t last) {
-        for (std::int64_t chunk = first; chunk < last; ++chunk) {
-            const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
-            const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
-            double sums[16] = {};
-            std::int64_t i = 0;
-            for (; i + 16 <= count; i += 16) {
-                for (int k = 0; k < 16; ++k) sums[k] += static_cast<double>(own[i + k]) * static_cast<double>(own[i + k]);
-            }
-            for (; i < count; ++i) sums[0] += static_cast<double>(own[i]) * static_cast<double>(own[i]);
-            double total = 0;
-            for (int k = 0; k < 16; ++k) total += sums[k];
-            partial[chunk] = total;
-        }
-    };
-    parallel_ranges(chunks, CHUNK / 8.0, add_up);
-    double total = 0;
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
-    return total;
-}
-
 template <typename T>
 constexpr Ops<T> table() {
-    return {
-        product<T>,
-        prepared_size<T>,
-        prepare_kernel<T>,
-        linear_forward<T>,
-        column_sums<T>,
-        gelu_forward<T>,
-        expand_forward<T>,
-        expand_backward<T>,
-        layer_norm_forward<T>,
-        x_hat_of<T>,
-        layer_norm_backward<T>,
-        add_norm_forward<T>,
-        apply_dropout<T>,
-        embedding_forward<T>,
-        gather_forward<T>,
-        scatter_add<T>,
-        attention_forward<T>,
-        attention_backward<T>,
-        cross_entropy_forward<T>,
-        logits<T>,
-        cross_entropy_slopes<T>,
-        squared_norm<T>,
-        adam_step<T>,
-    };
+    Ops<T> ops{};
+#define OP(result, name, parameters) ops.name = name<T>;
+#include "ops.hpp"
+    return ops;
 }
 
 extern const InstructionSet set;

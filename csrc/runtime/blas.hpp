@@ -2,7 +2,7 @@
 // product, and its own threads stay asleep: two pools that both wait for the same processors hold each other up.
 #pragma once
 
-#include "ops.hpp"
+#include "types.hpp"
 
 namespace pyroberta {
 

@@ -1,9 +1,8 @@
 // Chooses the instruction set, once, when the first op is called.
+#include "runtime/dispatch.hpp"
+
 #include <cstdlib>
 #include <stdexcept>
-#include <string>
-
-#include "ops.hpp"
 
 namespace pyroberta {
 

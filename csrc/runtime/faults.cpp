@@ -1,5 +1,7 @@
-// Part of builds with PYROBERTA_FAULTS alone: the extension's own `new` fails when a test asks for it.
+// In builds with PYROBERTA_FAULTS the extension's own `new` fails when a test asks for it; in any other this file is nothing.
 #include "runtime/faults.hpp"
+
+#ifdef PYROBERTA_FAULTS
 
 #include <cstdlib>
 
@@ -11,3 +13,5 @@ void* operator new(std::size_t bytes) {
 
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+#endif

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "macros.hpp"
+
 namespace pyroberta {
 
 // At least `bytes`, aligned to a cache line; the contents are whatever the thread left there. Each number is a buffer
@@ -12,7 +14,7 @@ namespace pyroberta {
 void* scratch_bytes(int number, std::size_t bytes);
 
 template <typename T>
-inline __attribute__((always_inline)) T* scratch(int number, std::int64_t size) {
+PYROBERTA_INLINE T* scratch(int number, std::int64_t size) {
     return static_cast<T*>(scratch_bytes(number, static_cast<std::size_t>(size) * sizeof(T)));
 }
 
@@ -21,12 +23,12 @@ template <typename T>
 struct Rooms {
     T* first;
     std::int64_t step;
-    inline __attribute__((always_inline)) T* operator[](int slot) const { return first + slot * step; }
+    PYROBERTA_INLINE T* operator[](int slot) const { return first + slot * step; }
 };
 
 // Parts of `size` each, none of which shares a cache line with another.
 template <typename T>
-inline __attribute__((always_inline)) Rooms<T> take_rooms(int number, std::int64_t size, int threads) {
+PYROBERTA_INLINE Rooms<T> take_rooms(int number, std::int64_t size, int threads) {
     constexpr std::int64_t LINE = 64 / sizeof(T);
     const std::int64_t step = (size + LINE - 1) / LINE * LINE;
     return {scratch<T>(number, step * threads), step};

@@ -1,7 +1,7 @@
 // Cross-entropy of the masked rows against the table; pyroberta/ops/cross_entropy.py is the reference.
-#pragma once
-
+#include "kernels/kernel.hpp"
 #include "kernels/linear.hpp"
+#include "kernels/math.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
@@ -46,11 +46,12 @@ PYROBERTA_INLINE Peak<T> peak_of(const T* z, std::int64_t first, std::int64_t la
 
 template <typename T>
 void logits(const T* h, const T* table, const T* bias, std::int64_t M, std::int64_t V, std::int64_t C, T* z) {
-    gemm(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
+    multiply(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              add_bias(z, V, bias, i, i_end, j, j_end);
          });
 }
+KERNEL(logits)
 
 template <typename T>
 void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C), (V, C), (V,)
@@ -65,7 +66,7 @@ void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C)
     const std::int64_t blocks = (V + BLOCK - 1) / BLOCK;
     Peak<T>* peaks = scratch<Peak<T>>(3, M * blocks);  // (M, blocks); parts that are wider leave some as they are
     std::fill_n(peaks, M * blocks, Peak<T>{-T(__builtin_huge_val()), T(0), 0});
-    gemm(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
+    multiply(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              add_bias(z, V, bias, i, i_end, j, j_end);
              for (; i < i_end; ++i) peaks[i * blocks + j / BLOCK] = peak_of(z + i * V, j, j_end);
@@ -86,6 +87,7 @@ void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C)
         }
     });
 }
+KERNEL(cross_entropy_forward)
 
 // dz = dloss · (exp(z - log_sum) - onehot(label)), in place
 template <typename T>
@@ -105,6 +107,7 @@ void cross_entropy_slopes(T* z,                                                 
         }
     });
 }
+KERNEL(cross_entropy_slopes)
 
 }  // namespace PYROBERTA_ISA
 }  // namespace pyroberta

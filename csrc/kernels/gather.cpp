@@ -1,6 +1,5 @@
-// Rows by number: gather, its way back, and embedding; pyroberta/ops/gather.py and embedding.py are the references.
-#pragma once
-
+// Rows by number: gather and its way back; pyroberta/ops/gather.py is the reference.
+#include "kernels/kernel.hpp"
 #include "kernels/parallel.hpp"
 
 namespace pyroberta {
@@ -12,21 +11,7 @@ void gather_forward(const T* x, const std::int32_t* rows,  // (N, C), (M,)
                     T* y) {  // (M, C)
     for (std::int64_t m = 0; m < M; ++m) std::memcpy(y + m * C, x + rows[m] * C, C * sizeof(T));
 }
-
-template <typename T>
-void embedding_forward(const std::int32_t* ids, const std::int32_t* positions,  // (N,)
-                       const T* tokens, const T* rows,                          // (V, C), (T, C)
-                       std::int64_t N, std::int64_t C,
-                       T* y) {  // (N, C)
-    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
-        for (std::int64_t n = first; n < last; ++n) {
-            T* PYROBERTA_RESTRICT y_row = y + n * C;
-            const T* PYROBERTA_RESTRICT token = tokens + ids[n] * C;
-            const T* PYROBERTA_RESTRICT position = rows + positions[n] * C;
-            for (std::int64_t k = 0; k < C; ++k) y_row[k] = token[k] + position[k];
-        }
-    });
-}
+KERNEL(gather_forward)
 
 // x[rows[m]] += dy[m]. Each range of columns takes the rows in their order: the sum is the same for any number of threads.
 template <typename T>
@@ -43,6 +28,7 @@ void scatter_add(const T* dy, const std::int32_t* rows,  // (M, C), (M,)
     };
     parallel_ranges(C, double(M), add_columns, UNIT);
 }
+KERNEL(scatter_add)
 
 }  // namespace PYROBERTA_ISA
 }  // namespace pyroberta

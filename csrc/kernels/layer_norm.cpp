@@ -1,45 +1,14 @@
-// Layer norm, and the sum before it with dropout; pyroberta/ops/layer_norm.py and add_norm.py are the references.
-#pragma once
-
-#include "kernels/linear.hpp"
+// Layer norm; pyroberta/ops/layer_norm.py is the reference. Its backward is that of add and norm, too.
+#include "kernels/kernel.hpp"
+#include "kernels/norm.hpp"
+#include "kernels/parallel.hpp"
 #include "kernels/philox.hpp"
+#include "runtime/scratch.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
 
 constexpr std::int64_t NORM_ROWS = 32;  // a task; sums over rows are added up task by task, whatever thread did which
-
-// Σ value(k) over a row of C, in four registers: value(k, count) gives the numbers k … k + count - 1.
-template <typename T, typename Value>
-PYROBERTA_INLINE T row_sum(std::int64_t C, const Value& value) {
-    constexpr int W = WIDTH<T>;
-    Vector<T> parts[4] = {};
-    std::int64_t k = 0;
-    for (; k + 4 * W <= C; k += 4 * W) {
-        for (int part = 0; part < 4; ++part) parts[part] += value(k + part * W, W);
-    }
-    for (; k + W <= C; k += W) parts[0] += value(k, W);
-    if (k < C) parts[1] += value(k, static_cast<int>(C - k));  // zeros in the rest of the register
-    return sum<T>((parts[0] + parts[1]) + (parts[2] + parts[3]));
-}
-
-// x_hat holds a row of x and is normalised in place; y = gamma · x_hat + beta. Returns 1 / √(variance + epsilon).
-template <typename T>
-PYROBERTA_INLINE T normalise(T* PYROBERTA_RESTRICT x_hat, const T* gamma, const T* beta, T epsilon, std::int64_t C,
-                             T* PYROBERTA_RESTRICT y) {
-    const T mean = row_sum<T>(C, [=](std::int64_t k, int count) { return load(x_hat + k, count); }) / T(C);
-    for (std::int64_t k = 0; k < C; ++k) x_hat[k] -= mean;
-    const T variance = row_sum<T>(C, [=](std::int64_t k, int count) {
-                           const Vector<T> centred = load(x_hat + k, count);
-                           return centred * centred;
-                       }) / T(C);
-    const T inverse_std = T(1) / T(__builtin_sqrt(variance + epsilon));
-    for (std::int64_t k = 0; k < C; ++k) {
-        x_hat[k] *= inverse_std;
-        y[k] = x_hat[k] * gamma[k] + beta[k];
-    }
-    return inverse_std;
-}
 
 template <typename T>
 void layer_norm_forward(const T* x,                     // (N, C)
@@ -56,32 +25,7 @@ void layer_norm_forward(const T* x,                     // (N, C)
         }
     });
 }
-
-// y = layer norm of x + dropout(h): the sum is made in x_hat's place.
-template <typename T>
-void add_norm_forward(const T* h, const T* x,         // (N, C)
-                      const T* gamma, const T* beta,  // (C,)
-                      double epsilon, std::int64_t N, std::int64_t C, DropoutKey key,
-                      MaskRows mask,
-                      T* y,              // (N, C)
-                      T* x_hat,          // (N, C)
-                      T* inverse_std) {  // (N,)
-    const Dropout dropout = dropout_of(key);
-    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
-        for (std::int64_t n = first; n < last; ++n) {
-            T* PYROBERTA_RESTRICT own = x_hat + n * C;
-            const T* PYROBERTA_RESTRICT h_row = h + n * C;
-            const T* PYROBERTA_RESTRICT x_row = x + n * C;
-            if (key.rate > 0) {
-                draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, own);
-                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k] * own[k];
-            } else {
-                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k];
-            }
-            inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
-        }
-    });
-}
+KERNEL(layer_norm_forward)
 
 template <typename T>
 void x_hat_of(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
@@ -95,6 +39,7 @@ void x_hat_of(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
         }
     });
 }
+KERNEL(x_hat_of)
 
 template <typename T>
 void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
@@ -144,20 +89,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
         for (std::int64_t k = 0; k < C; ++k) dbeta[k] += own[C + k];
     }
 }
-
-// y = x · keep / (1 - rate)
-template <typename T>
-void apply_dropout(const T* x, std::int64_t N, std::int64_t C, DropoutKey key, MaskRows mask, T* y) {
-    const Dropout dropout = dropout_of(key);
-    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
-        for (std::int64_t n = first; n < last; ++n) {
-            T* PYROBERTA_RESTRICT y_row = y + n * C;
-            const T* PYROBERTA_RESTRICT x_row = x + n * C;
-            draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, y_row);
-            for (std::int64_t k = 0; k < C; ++k) y_row[k] *= x_row[k];
-        }
-    });
-}
+KERNEL(layer_norm_backward)
 
 }  // namespace PYROBERTA_ISA
 }  // namespace pyroberta

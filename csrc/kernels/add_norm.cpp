@@ -1,0 +1,38 @@
+// The sum before a layer norm, with dropout; pyroberta/ops/add_norm.py is the reference.
+#include "kernels/kernel.hpp"
+#include "kernels/norm.hpp"
+#include "kernels/parallel.hpp"
+#include "kernels/philox.hpp"
+
+namespace pyroberta {
+namespace PYROBERTA_ISA {
+
+// y = layer norm of x + dropout(h): the sum is made in x_hat's place.
+template <typename T>
+void add_norm_forward(const T* h, const T* x,         // (N, C)
+                      const T* gamma, const T* beta,  // (C,)
+                      double epsilon, std::int64_t N, std::int64_t C, DropoutKey key,
+                      MaskRows mask,
+                      T* y,              // (N, C)
+                      T* x_hat,          // (N, C)
+                      T* inverse_std) {  // (N,)
+    const Dropout dropout = dropout_of(key);
+    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t n = first; n < last; ++n) {
+            T* PYROBERTA_RESTRICT own = x_hat + n * C;
+            const T* PYROBERTA_RESTRICT h_row = h + n * C;
+            const T* PYROBERTA_RESTRICT x_row = x + n * C;
+            if (key.rate > 0) {
+                draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, own);
+                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k] * own[k];
+            } else {
+                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k];
+            }
+            inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
+        }
+    });
+}
+KERNEL(add_norm_forward)
+
+}  // namespace PYROBERTA_ISA
+}  // namespace pyroberta
