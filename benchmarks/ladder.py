@@ -24,7 +24,10 @@ SETS = {
     "baseline": (16, 6, []),
 }
 SOURCES = [
-    *(f"kernels/{name}.cpp" for name in ("gemm", "feed_forward", "attention_forward", "attention_backward")),
+    *(
+        f"kernels/{name}.cpp"
+        for name in ("gemm", "tile", "pack", "feed_forward", "attention_forward", "attention_backward")
+    ),
     *(f"runtime/{name}.cpp" for name in ("blas", "pages", "processors", "scratch", "threads")),
 ]
 

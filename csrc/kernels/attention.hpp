@@ -23,15 +23,6 @@ constexpr std::int64_t QUERY_TASK = 480;  // forward: so many queries make a tas
 // ---------------------------------------------------------------------------------------------------------------------
 // Products
 
-// C (rows, columns) = or += A B: A lies in memory as it is, B's panels follow one another, `depth` long each.
-template <typename T>
-void multiply_blocks(Factor<T> a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
-                     std::int64_t c_step, bool add) {
-    multiply_tiles([=](std::int64_t i) { return from(a, i, 0); },
-                   [=](std::int64_t j, std::int64_t) { return PackedStrip<T>{b + j * depth}; },
-                   rows, columns, depth, c, c_step, add);
-}
-
 // How many numbers the panels of a right factor (depth, columns) take.
 template <typename T>
 std::int64_t panels_size(std::int64_t columns, std::int64_t depth) {
@@ -88,11 +79,11 @@ struct Sequence {
     std::int64_t first_query, queries;  // rows [first_query, first_query + queries) of q and y
 };
 
-// The batch's sequences, (B,) in scratch, those with the most scores first: the last tasks to be done are small ones,
-// so that the threads end at about the same time.
-inline Sequence* sorted_sequences(const std::int32_t* starts /* (B+1,) */, const std::uint64_t* numbers, std::int64_t B,
-                                  const std::int32_t* query_rows /* (R,) or null */, std::int64_t R) {
-    Sequence* sequences = scratch<Sequence>(4, B);
+// The batch's sequences, those with the most scores first: the last tasks to be done are small ones, so that the threads
+// end at about the same time.
+inline void sort_sequences(const std::int32_t* starts /* (B+1,) */, const std::uint64_t* numbers, std::int64_t B,
+                           const std::int32_t* query_rows /* (R,) or null */, std::int64_t R,
+                           Sequence* sequences /* (B,) */) {
     std::int64_t r = 0;
     for (std::int64_t b = 0; b < B; ++b) {
         const std::int64_t start = starts[b], stop = starts[b + 1], first = r;
@@ -115,7 +106,6 @@ inline Sequence* sorted_sequences(const std::int32_t* starts /* (B+1,) */, const
             sequences[m] = moving;
         }
     }
-    return sequences;
 }
 
 // The number of scores of one head, over the whole batch.

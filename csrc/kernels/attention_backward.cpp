@@ -107,9 +107,9 @@ void attend_backward(const Heads& heads, const Sequence& sequence, std::int64_t 
         scale_row(dy_rows, panels_size<T>(D, tall), keep_scale);  // dy / (1 - rate)
         for (std::int64_t j0 = 0; j0 < S; j0 += KEY_BLOCK) {
             const std::int64_t wide = std::min(KEY_BLOCK, S - j0), padded = round_up(wide, Tile<T>::COLUMNS);
-            multiply_blocks(rows_of(q_block, D), k_columns + j0 * D, tall, padded, D, p, step, false);  // scores, again
+            multiply_lying(rows_of(q_block, D), k_columns + j0 * D, tall, padded, D, p, step, false);  // scores, again
             // forward: y = (p · keep) (v / (1 - rate))
-            multiply_blocks(rows_of(dy_block, C), v_columns + j0 * D, tall, padded, D, dp, step, false);
+            multiply_lying(rows_of(dy_block, C), v_columns + j0 * D, tall, padded, D, dp, step, false);
             for (std::int64_t i = 0; i < tall; ++i) {
                 if (heads.is_dropping) draw_keep_row(heads, sequence, h, i0 + i, j0, padded, keep);
                 const std::int64_t row = (i0 + i) * heads.H + h;
@@ -117,10 +117,10 @@ void attend_backward(const Heads& heads, const Sequence& sequence, std::int64_t 
                                      maxima[row], T(1) / sums[row], delta[i]);
             }
             // forward: y = (p · keep) (v / (1 - rate))
-            multiply_blocks(columns_of(p, step), dy_rows, wide, D, tall, dv + j0 * C, C, i0 > first);
+            multiply_lying(columns_of(p, step), dy_rows, wide, D, tall, dv + j0 * C, C, i0 > first);
             // forward: scores = (q / √D) kᵀ
-            multiply_blocks(columns_of(dp, step), q_rows, wide, D, tall, dk + j0 * C, C, i0 > first);
-            multiply_blocks(rows_of(dp, step), k_rows + j0 * width, tall, D, wide, dq_block, C, j0 > 0);
+            multiply_lying(columns_of(dp, step), q_rows, wide, D, tall, dk + j0 * C, C, i0 > first);
+            multiply_lying(rows_of(dp, step), k_rows + j0 * width, tall, D, wide, dq_block, C, j0 > 0);
         }
         for (std::int64_t i = 0; i < tall; ++i) scale_row(dq_block + i * C, D, scale);
     }
@@ -140,10 +140,12 @@ void attention_backward(const T* dy, const T* q,                     // (R, C)
                         T* dq,                         // (R, C)
                         T* dk, T* dv) {                // (N, C)
     const Heads heads = heads_of(H, D, query_rows, key);
-    const Sequence* sequences = sorted_sequences(starts, numbers, B, query_rows, R);
+    const Scratch<Sequence> batch(Buffer::SEQUENCES, B);
+    const Sequence* sequences = batch.data();
+    sort_sequences(starts, numbers, B, query_rows, R, batch.data());
     const double operations = 10.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
     const int threads = threads_for(operations / FLOPS_PER_THREAD, B * H);
-    const Rooms<T> rooms = take_rooms<T>(3, BackwardWorkspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
+    const Rooms<T> rooms(Buffer::KERNEL, BackwardWorkspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
 
     parallel(B * H, threads, [&](std::int64_t task, int slot) {
         const std::int64_t n = task / H, h = task % H;

@@ -90,7 +90,7 @@ void attend(const Heads& heads, const Sequence& sequence, std::int64_t h, std::i
         for (std::int64_t j0 = 0; j0 < S; j0 += KEY_BLOCK) {
             const std::int64_t wide = std::min(KEY_BLOCK, S - j0), padded = round_up(wide, Tile<T>::COLUMNS);
             // scores = q kᵀ / √D
-            multiply_blocks(rows_of(q_block, D), k_panels + j0 * D, tall, padded, D, p, step, false);
+            multiply_lying(rows_of(q_block, D), k_panels + j0 * D, tall, padded, D, p, step, false);
             for (std::int64_t i = 0; i < tall; ++i) {
                 T* row = p + i * step;
                 for (std::int64_t j = wide; j < padded; ++j) row[j] = -std::numeric_limits<T>::infinity();
@@ -99,7 +99,7 @@ void attend(const Heads& heads, const Sequence& sequence, std::int64_t h, std::i
                 if (j0 > 0 && by != T(1)) scale_row(y_block + i * C, D, by);
             }
             // y = (p · keep) (v / (1 - rate)), but for the division of p by its sum
-            multiply_blocks(rows_of(p, step), v_panels + j0 * width, tall, D, wide, y_block, C, j0 > 0);
+            multiply_lying(rows_of(p, step), v_panels + j0 * width, tall, D, wide, y_block, C, j0 > 0);
         }
         for (std::int64_t i = 0; i < tall; ++i) {
             scale_row(y_block + i * C, D, T(1) / exp_sum[i]);
@@ -127,13 +127,15 @@ void attention_forward(const T* q,                                  // (R, C)
                        T* y,                          // (R, C)
                        T* maxima, T* sums) {          // (R, H)
     const Heads heads = heads_of(H, D, query_rows, key);
-    const Sequence* sequences = sorted_sequences(starts, numbers, B, query_rows, R);
+    const Scratch<Sequence> batch(Buffer::SEQUENCES, B);
+    const Sequence* sequences = batch.data();
+    sort_sequences(starts, numbers, B, query_rows, R, batch.data());
     std::int64_t most_queries = 0;
     for (std::int64_t n = 0; n < B; ++n) most_queries = std::max(most_queries, sequences[n].queries);
     const double operations = 4.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
     const std::int64_t parts = (most_queries + QUERY_TASK - 1) / QUERY_TASK;  // of a sequence and head
     const int threads = threads_for(operations / FLOPS_PER_THREAD, B * H * parts);
-    const Rooms<T> rooms = take_rooms<T>(3, Workspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
+    const Rooms<T> rooms(Buffer::KERNEL, Workspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
 
     parallel(B * H * parts, threads, [&](std::int64_t task, int slot) {
         const std::int64_t n = task / (H * parts), h = task / parts % H, part = task % parts;

@@ -64,7 +64,8 @@ void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C)
     // Each part of the logits is looked at once, when it has just been made.
     constexpr std::int64_t BLOCK = FLAT_PLAN_DEEP.columns;  // parts begin at multiples of this
     const std::int64_t blocks = (V + BLOCK - 1) / BLOCK;
-    Peak<T>* peaks = scratch<Peak<T>>(3, M * blocks);  // (M, blocks); parts that are wider leave some as they are
+    const Scratch<Peak<T>> of_parts(Buffer::KERNEL, M * blocks);  // (M, blocks); parts that are wider leave some as they are
+    Peak<T>* peaks = of_parts.data();
     std::fill_n(peaks, M * blocks, Peak<T>{-T(__builtin_huge_val()), T(0), 0});
     multiply(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {

@@ -23,7 +23,7 @@ std::int64_t prepare(const T* kernel,  // (I, O)
     if (prepared) {
         parallel((O + BLOCK - 1) / BLOCK, threads_for(double(O) * I / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
             const std::int64_t j = task * BLOCK;
-            pack<W>(columns_of(kernel, O), O, j, std::min(O, j + BLOCK), I, PLAN.depth, prepared);
+            pack_right(columns_of(kernel, O), O, j, std::min(O, j + BLOCK), I, PLAN.depth, prepared);
         });
     }
     return round_up(O, W) * I;

@@ -15,7 +15,7 @@ namespace PYROBERTA_ISA {
 }  // namespace pyroberta
 
 // Stands after the definition of a kernel and compiles it for float and for double. Where the definition has another
-// type than the list's entry there are two functions of the name, and this does not compile.
+// type than the declaration there are two functions of the name, and this does not compile.
 #define KERNEL(name)                            \
     template decltype(name<float>) name<float>; \
     template decltype(name<double>) name<double>;

@@ -51,7 +51,8 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
                          T* dgamma, T* dbeta) {  // (C,)
     const std::int64_t tasks = (N + NORM_ROWS - 1) / NORM_ROWS;
     const Dropout dropout = key ? dropout_of(*key) : Dropout{};
-    T* partial = scratch<T>(3, tasks * 2 * C);  // (tasks, 2, C): each task's share of dgamma and dbeta
+    const Scratch<T> shares(Buffer::KERNEL, tasks * 2 * C);  // (tasks, 2, C): each task's of dgamma and dbeta
+    T* partial = shares.data();
     const auto some_rows = [=](std::int64_t task, int) {
         T* PYROBERTA_RESTRICT own_dgamma = partial + task * 2 * C;
         T* PYROBERTA_RESTRICT own_dbeta = own_dgamma + C;

@@ -34,8 +34,6 @@ constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
 constexpr std::int64_t PACKED_ROWS = 2048;   // times so many vectors of each factor: 8 MiB in float32
 constexpr double FLOPS_PER_THREAD = 1e6;     // below, waking a thread costs more than it saves
 
-constexpr std::int64_t FEW_ROWS = 4;
-
 // The product where A has a few rows and B lies along the depth: a sentence's masked tokens against the table.
 template <typename T, typename Epilogue>
 void multiply_few_rows(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
@@ -44,10 +42,7 @@ void multiply_few_rows(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t
     const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
     parallel((columns + BLOCK - 1) / BLOCK, threads, [&](std::int64_t task, int) {
         const std::int64_t j = task * BLOCK, wide = std::min(BLOCK, columns - j);
-        if (rows == 1) multiply_vectors<1>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
-        if (rows == 2) multiply_vectors<2>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
-        if (rows == 3) multiply_vectors<3>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
-        if (rows == 4) multiply_vectors<4>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
+        multiply_vectors(a, from(b, j, 0), rows, wide, depth, c + j, c_step, add);
         epilogue(0, rows, j, j + wide);
     });
 }
@@ -74,9 +69,8 @@ void multiply_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64
         const std::int64_t j = task * BLOCK, wide = std::min(BLOCK, columns - j);
         for (std::int64_t p = 0; p < depth; p += PLAN.depth) {
             const std::int64_t deep = std::min(PLAN.depth, depth - p);
-            const auto left_of = [=](std::int64_t k) { return from(a, k, p); };
-            multiply_prepared(left_of, b.at(p, j, columns, depth), b.at(p + deep, j, columns, depth), rows, wide, deep, c + j,
-                              c_step, add || p > 0);
+            const T *here = b.at(p, j, columns, depth), *then = b.at(p + deep, j, columns, depth);
+            multiply_lying_prepared(from(a, 0, p), here, then, rows, wide, deep, c + j, c_step, add || p > 0);
         }
         epilogue(0, rows, j, j + wide);
     });
@@ -136,13 +130,15 @@ void multiply(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std
     const std::int64_t deepest = is_flat ? depth : std::min(depth, PACKED_DEPTH),
                        tallest = std::min(rows, PACKED_ROWS / R * R),
                        widest = is_packed_here ? std::min(columns, PACKED_ROWS) : columns;
-    T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
-    T* packed_b = is_packed_here ? scratch<T>(1, round_up(widest, W) * deepest) : nullptr;
-    Rooms<T> rooms{};  // for what a task packs of B: all that it works on at a time, or the last strip alone
+    std::int64_t room = 0;  // for what a task packs of B: all that it works on at a time, or the last strip alone
     if constexpr (!is_prepared) {
         const std::int64_t strips = b.row_step == 1 ? W : round_up(std::min(plan.columns, columns), W);
-        if (is_flat) rooms = take_rooms<T>(2, strips * std::min(plan.depth, depth), threads);
+        if (is_flat) room = strips * std::min(plan.depth, depth);
     }
+    const Scratch<T> left_panels(Buffer::LEFT_PANELS, round_up(tallest, R) * deepest);
+    const Scratch<T> right_panels(Buffer::RIGHT_PANELS, is_packed_here ? round_up(widest, W) * deepest : 0);
+    const Rooms<T> rooms(Buffer::THREAD_PANELS, room, threads);
+    T *packed_a = left_panels.data(), *packed_b = right_panels.data();
 
     for (std::int64_t p = 0; p < depth; p += deepest) {
         const std::int64_t deep = std::min(deepest, depth - p);
@@ -155,10 +151,10 @@ void multiply(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std
                 parallel(b_tasks + (tall + 8 * R - 1) / (8 * R), threads, [&](std::int64_t task, int) {
                     if (task >= b_tasks) {
                         const std::int64_t k = (task - b_tasks) * 8 * R;
-                        pack<R>(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, plan.depth, packed_a);
+                        pack_left(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, plan.depth, packed_a);
                     } else if constexpr (!is_prepared) {
                         const std::int64_t k = task * 4 * W;
-                        pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
+                        pack_right(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
                     }
                 });
                 const std::int64_t down = (tall + block_rows - 1) / block_rows,
@@ -174,15 +170,14 @@ void multiply(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std
                         if constexpr (is_prepared) {
                             const T* b_block = b.at(p + q, j + jj, columns, depth);
                             const T* then = b.at(p + q + d, j + jj, columns, depth);
-                            const auto left_of = [=](std::int64_t k) { return Panel<T>{a_block + k * d}; };
-                            multiply_prepared(left_of, b_block, then, high, broad, d, part, c_step, more);
+                            multiply_prepared(a_block, b_block, then, high, broad, d, part, c_step, more);
                         } else if (!is_flat) {
                             const T* b_block = packed_b + q * round_up(wide, W) + jj * d;
                             multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
                         } else if (b.row_step == 1) {
                             multiply_strips(a_block, from(b, j + jj, p + q), high, broad, d, part, c_step, more, rooms[slot]);
                         } else {
-                            pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, d, rooms[slot]);
+                            pack_right(from(b, j + jj, p + q), broad, 0, broad, d, d, rooms[slot]);
                             multiply_packed(a_block, rooms[slot], high, broad, d, part, c_step, more);
                         }
                     }

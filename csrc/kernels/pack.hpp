@@ -1,8 +1,6 @@
 // Packing: a factor of a product is copied into panels that the innermost loop reads from end to end.
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/simd.hpp"
 #include "types.hpp"
 
@@ -81,31 +79,16 @@ PYROBERTA_INLINE Factor<T> from(Factor<T> factor, std::int64_t row, std::int64_t
     return {factor.data + row * factor.row_step + p * factor.depth_step, factor.row_step, factor.depth_step};
 }
 
-// The vectors [first, last) of a factor, numbers [0, depth), as panels in blocks of `step`: block k starts at
-// `to + k · step · round_up(vectors, PANEL)`, and the panel of vector r at `r · depth of the block` from there.
-template <int PANEL, typename T>
-PYROBERTA_INLINE void pack(Factor<T> factor, std::int64_t vectors, std::int64_t first, std::int64_t last,
-                           std::int64_t depth, std::int64_t step, T* to) {
-    for (std::int64_t p = 0; p < depth; p += step) {
-        const std::int64_t deep = std::min(step, depth - p);
-        T* block = to + p * round_up(vectors, PANEL);
-        std::int64_t r = first;
-        if (factor.row_step == 1 && PANEL * sizeof(T) < 64 && last - first >= PANEL) {
-            // Across the panels rather than down each: no cache line of the matrix is read twice.
-            const std::int64_t whole = first + (last - first) / PANEL * PANEL;
-            for (std::int64_t q = 0; q < deep; ++q) {
-                const T* PYROBERTA_RESTRICT line = from(factor, 0, p + q).data;
-                __builtin_prefetch(line + 4 * factor.depth_step + first);
-                for (r = first; r < whole; r += PANEL) {
-                    std::memcpy(block + r * deep + q * PANEL, line + r, PANEL * sizeof(T));
-                }
-            }
-        }
-        for (; r < last; r += PANEL) {
-            pack_panel<PANEL>(from(factor, r, p), std::min<std::int64_t>(PANEL, last - r), deep, block + r * deep);
-        }
-    }
-}
+// The vectors [first, last) of a left factor, numbers [0, depth), as panels of Tile::ROWS in blocks of `step`: block k
+// starts at `to + k · step · round_up(vectors, ROWS)`, and the panel of vector r at `r · depth of the block` from there.
+template <typename T>
+PYROBERTA_HERE void pack_left(Factor<T> factor, std::int64_t vectors, std::int64_t first, std::int64_t last,
+                              std::int64_t depth, std::int64_t step, T* to);
+
+// The same of a right factor, as panels of Tile::COLUMNS.
+template <typename T>
+PYROBERTA_HERE void pack_right(Factor<T> factor, std::int64_t vectors, std::int64_t first, std::int64_t last,
+                               std::int64_t depth, std::int64_t step, T* to);
 
 }  // namespace PYROBERTA_ISA
 }  // namespace pyroberta

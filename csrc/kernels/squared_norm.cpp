@@ -11,7 +11,8 @@ template <typename T>
 double squared_norm(const T* x, std::int64_t size) {
     constexpr std::int64_t CHUNK = 1 << 14;
     const std::int64_t chunks = (size + CHUNK - 1) / CHUNK;
-    double* partial = scratch<double>(3, chunks);
+    const Scratch<double> sums_of_chunks(Buffer::KERNEL, chunks);
+    double* partial = sums_of_chunks.data();
     const auto add_up = [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t chunk = first; chunk < last; ++chunk) {
             const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
