@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Every instruction set that this machine can run passes the tests of the rows, not only the widest, which users get: on
 # 500 examples a test, drawn anew each time. .ci/instruction_sets.sh 20 does it 20 times, with 25 examples each.
-# AVX-512's tiles are tested as `wide` (see CMakeLists.txt) where the machine has no AVX-512.
+# AVX-512's tiles are tested as `wide` (see CMakeLists.txt) where the machine has no AVX-512. At the end the kernels of
+# products and attention are compared with the plain loops of csrc/kernels/plain.hpp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$PWD/.venv/bin/python
+root=$PWD python=$PWD/.venv/bin/python
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tools=$work/tools/bin
@@ -34,3 +35,4 @@ for set in $sets; do
       "$python" -m pytest -q -p no:cacheprovider tests/native/test_rows.py tests/native/test_border.py
   done
 done
+"$python" "$root/benchmarks/ladder.py" --rounds 1

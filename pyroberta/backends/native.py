@@ -76,6 +76,9 @@ def adam_step(
         _native.adam_step(w, g, m, v, learning_rate, beta_1, beta_2, epsilon, scale, decay)
 
 
+squared_norm = _native.squared_norm
+
+
 def all_finite(*arrays: Array) -> bool:
     """See `pyroberta.ops.arrays`."""
     return all(math.isfinite(_native.squared_norm(x.reshape(-1))) or bool(np.isfinite(x).all()) for x in arrays)
@@ -331,7 +334,7 @@ def _slopes(dlosses: Array, cache: Cache) -> Any:
 def native_ops() -> Ops:
     """Returns the ops table with a row in C++ for every op that gains by it."""
     rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
-    return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, **rows)
+    return replace(REFERENCE, name="native", **rows)
 
 
 @cache

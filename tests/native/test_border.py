@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import types
 from dataclasses import fields
 
 import numpy as np
@@ -205,3 +208,41 @@ def test_an_extension_older_than_the_package_is_a_reason_and_no_crash(monkeypatc
     replace_extension(monkeypatch, types.ModuleType("pyroberta._native"))
     assert get_ops("auto").name == "numpy"
     assert "has no attribute 'about'" in {name: reason for name, _, reason in backends()}["native"]
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def calls_of(node: ast.AST) -> set[str]:
+    """The names after `_native.` in a piece of Python."""
+    names = (child for child in ast.walk(node) if isinstance(child, ast.Attribute))
+    return {name.attr for name in names if isinstance(name.value, ast.Name) and name.value.id == "_native"}
+
+
+# The functions of the extension that are not in its list of ops.
+NO_OPS = {
+    "matmul",  # the op gemm, into a fresh array
+    *("about", "instruction_sets", "processors", "get_num_threads", "set_num_threads", "pool_counts", "pool_release"),
+    *("use_blas", "end_calls_before_fork"),
+    *("fail_after", "until_fault"),  # in a build with PYROBERTA_FAULTS
+}
+
+
+@needs_native
+def test_the_list_in_cpp_the_bindings_and_the_rows_have_the_same_names():
+    from pyroberta import _native
+    from pyroberta.backends import native
+
+    listed = set(_native.OPS)
+    assert len(listed) == len(_native.OPS)
+    functions = {name for name, value in vars(_native).items() if isinstance(value, types.BuiltinFunctionType)}
+    assert functions - NO_OPS == listed
+
+    module = ast.parse(inspect.getsource(native))
+    assert listed <= calls_of(module), "an op that no row calls"
+    assert calls_of(module) <= set(dir(_native)), "a row calls what is not there"
+    rows = {field.name for field in fields(Ops)} & listed
+    assert len(rows) > 10
+    for name in rows:
+        row = getattr(native.native_ops(), name)
+        assert row is getattr(_native, name) or name in calls_of(ast.parse(inspect.getsource(row))), name

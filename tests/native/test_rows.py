@@ -251,6 +251,16 @@ def test_dropout_draws_the_very_same_mask(N, C, rate, key, gap, seed):
     check("dropout", [x, rate, key, *sequences, rows], draw(N, C))
 
 
+def test_the_op_dropout_leaves_everything_at_rate_0():
+    from pyroberta import _native
+
+    for dtype in (np.float32, np.float64):
+        x = drawing(0)[0](300, 129).astype(dtype)
+        y = _native.dropout(x, 0.0, (1, 2), None, None, None)
+        assert y.dtype == dtype
+        assert np.array_equal(y, x)
+
+
 def test_sequences_that_are_none_are_refused():
     ones, rows = np.ones((3, 2), np.float32), np.array([0, 2, 5])
     for starts, numbers, some, wrong in [
