@@ -19,16 +19,16 @@ void add_norm_forward(const T* h, const T* x,         // (N, C)
     const Dropout dropout = dropout_of(key);
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
-            T* PYROBERTA_RESTRICT own = x_hat + n * C;
+            T* PYROBERTA_RESTRICT hat_row = x_hat + n * C;
             const T* PYROBERTA_RESTRICT h_row = h + n * C;
             const T* PYROBERTA_RESTRICT x_row = x + n * C;
             if (key.rate > 0) {
-                draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, own);
-                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k] * own[k];
+                draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, hat_row);
+                for (std::int64_t k = 0; k < C; ++k) hat_row[k] = x_row[k] + h_row[k] * hat_row[k];
             } else {
-                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k];
+                for (std::int64_t k = 0; k < C; ++k) hat_row[k] = x_row[k] + h_row[k];
             }
-            inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
+            inverse_std[n] = normalise(hat_row, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
         }
     });
 }

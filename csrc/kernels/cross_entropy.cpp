@@ -74,12 +74,12 @@ void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C)
          });
     parallel_ranges(M, double(blocks), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t m = first; m < last; ++m) {
-            const Peak<T>* own = peaks + m * blocks;
-            Peak<T> best = own[0];
-            for (std::int64_t b = 1; b < blocks; ++b) best = own[b].top > best.top ? own[b] : best;
+            const Peak<T>* row_peaks = peaks + m * blocks;
+            Peak<T> best = row_peaks[0];
+            for (std::int64_t b = 1; b < blocks; ++b) best = row_peaks[b].top > best.top ? row_peaks[b] : best;
             T total = 0;
             for (std::int64_t b = 0; b < blocks; ++b) {
-                total += own[b].total * exp<T>(Vector<T>{} + (own[b].top - best.top))[0];
+                total += row_peaks[b].total * exp<T>(Vector<T>{} + (row_peaks[b].top - best.top))[0];
             }
             const T log_total = static_cast<T>(__builtin_log(static_cast<double>(total)));
             predicted[m] = best.where;

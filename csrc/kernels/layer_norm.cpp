@@ -19,9 +19,9 @@ void layer_norm_forward(const T* x,                     // (N, C)
                         T* inverse_std) {  // (N,)
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
-            T* own = x_hat + n * C;
-            std::memcpy(own, x + n * C, C * sizeof(T));
-            inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
+            T* hat_row = x_hat + n * C;
+            std::memcpy(hat_row, x + n * C, C * sizeof(T));
+            inverse_std[n] = normalise(hat_row, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
         }
     });
 }
@@ -54,9 +54,9 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
     const Scratch<T> shares(Buffer::KERNEL, tasks * 2 * C);  // (tasks, 2, C): each task's of dgamma and dbeta
     T* partial = shares.data();
     const auto some_rows = [=](std::int64_t task, int) {
-        T* PYROBERTA_RESTRICT own_dgamma = partial + task * 2 * C;
-        T* PYROBERTA_RESTRICT own_dbeta = own_dgamma + C;
-        std::memset(own_dgamma, 0, 2 * C * sizeof(T));
+        T* PYROBERTA_RESTRICT task_dgamma = partial + task * 2 * C;
+        T* PYROBERTA_RESTRICT task_dbeta = task_dgamma + C;
+        std::memset(task_dgamma, 0, 2 * C * sizeof(T));
         for (std::int64_t n = task * NORM_ROWS; n < std::min(N, (task + 1) * NORM_ROWS); ++n) {
             const T* dy_row = dy + n * C;
             const T* hat = x_hat + n * C;
@@ -70,8 +70,8 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
             T* PYROBERTA_RESTRICT dx_row = dx + n * C;
             const T scale = inverse_std[n];
             for (std::int64_t k = 0; k < C; ++k) {
-                own_dgamma[k] += dy_row[k] * hat[k];  // forward: y = x_hat * gamma
-                own_dbeta[k] += dy_row[k];            // forward: y += beta
+                task_dgamma[k] += dy_row[k] * hat[k];  // forward: y = x_hat * gamma
+                task_dbeta[k] += dy_row[k];            // forward: y += beta
                 dx_row[k] = (dy_row[k] * gamma[k] - mean - hat[k] * along) * scale;
             }
             if (key) {
@@ -85,9 +85,9 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
     std::memset(dgamma, 0, C * sizeof(T));
     std::memset(dbeta, 0, C * sizeof(T));
     for (std::int64_t task = 0; task < tasks; ++task) {
-        const T* PYROBERTA_RESTRICT own = partial + task * 2 * C;
-        for (std::int64_t k = 0; k < C; ++k) dgamma[k] += own[k];
-        for (std::int64_t k = 0; k < C; ++k) dbeta[k] += own[C + k];
+        const T* PYROBERTA_RESTRICT task_sums = partial + task * 2 * C;
+        for (std::int64_t k = 0; k < C; ++k) dgamma[k] += task_sums[k];
+        for (std::int64_t k = 0; k < C; ++k) dbeta[k] += task_sums[C + k];
     }
 }
 KERNEL(layer_norm_backward)

@@ -15,14 +15,17 @@ double squared_norm(const T* x, std::int64_t size) {
     double* partial = sums_of_chunks.data();
     const auto add_up = [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t chunk = first; chunk < last; ++chunk) {
-            const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
+            const T* PYROBERTA_RESTRICT values = x + chunk * CHUNK;
             const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
             double sums[16] = {};
             std::int64_t i = 0;
             for (; i + 16 <= count; i += 16) {
-                for (int k = 0; k < 16; ++k) sums[k] += static_cast<double>(own[i + k]) * static_cast<double>(own[i + k]);
+                for (int k = 0; k < 16; ++k) {
+                    const double value = static_cast<double>(values[i + k]);
+                    sums[k] += value * value;
+                }
             }
-            for (; i < count; ++i) sums[0] += static_cast<double>(own[i]) * static_cast<double>(own[i]);
+            for (; i < count; ++i) sums[0] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
             double total = 0;
             for (int k = 0; k < 16; ++k) total += sums[k];
             partial[chunk] = total;

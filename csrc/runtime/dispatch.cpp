@@ -25,7 +25,7 @@ namespace pyroberta {
 #define PYROBERTA_SETS(X) X(baseline, true)
 #endif
 
-#define DECLARE(name, is_there) \
+#define DECLARE(name, is_available) \
     namespace name {            \
     extern const InstructionSet set; \
     }
@@ -36,8 +36,8 @@ namespace {
 
 const InstructionSet& choose() {
     const char* wanted = std::getenv("PYROBERTA_ISA");
-#define TRY(name, is_there) \
-    if ((is_there) && (!wanted || std::string(wanted) == #name)) return name::set;
+#define TRY(name, is_available) \
+    if ((is_available) && (!wanted || std::string(wanted) == #name)) return name::set;
     PYROBERTA_SETS(TRY)
 #undef TRY
     throw std::runtime_error("PYROBERTA_ISA is '" + std::string(wanted) + "', but this machine and build have " +
@@ -48,8 +48,8 @@ const InstructionSet& choose() {
 
 std::string instruction_sets() {
     std::string names;
-#define ADD(name, is_there) \
-    if (is_there) names += names.empty() ? #name : ", " #name;
+#define ADD(name, is_available) \
+    if (is_available) names += names.empty() ? #name : ", " #name;
     PYROBERTA_SETS(ADD)
 #undef ADD
     return names;

@@ -52,45 +52,45 @@ Pool& pool() {
 void* pool_take(std::size_t bytes) {
     [[maybe_unused]] const std::size_t asked = bytes;
     bytes = std::max(SMALL, (bytes + 63) / 64 * 64);
-    Pool& own = pool();
-    const std::lock_guard<std::mutex> lock(own.mutex);
+    Pool& blocks = pool();
+    const std::lock_guard<std::mutex> lock(blocks.mutex);
     void* memory = nullptr;
-    const auto fit = own.kept.lower_bound(bytes);
-    if (fit != own.kept.end() && fit->first <= bytes + bytes / 4) {
+    const auto fit = blocks.kept.lower_bound(bytes);
+    if (fit != blocks.kept.end() && fit->first <= bytes + bytes / 4) {
         memory = fit->second;
         bytes = fit->first;
-        own.kept_bytes -= bytes;
-        own.kept.erase(fit);
+        blocks.kept_bytes -= bytes;
+        blocks.kept.erase(fit);
     } else {
         // All together never take more than was in use at once: what is kept makes room for what is asked for.
-        own.most_bytes = std::max(own.most_bytes, own.used_bytes + bytes);
-        own.release(own.most_bytes - own.used_bytes - bytes);
+        blocks.most_bytes = std::max(blocks.most_bytes, blocks.used_bytes + bytes);
+        blocks.release(blocks.most_bytes - blocks.used_bytes - bytes);
         memory = pages_take(bytes);
         if (!memory) throw std::bad_alloc();
     }
     try {
-        own.sizes.emplace(memory, bytes);
+        blocks.sizes.emplace(memory, bytes);
     } catch (...) {
         pages_give(memory, bytes);
         throw;
     }
-    own.used_bytes += bytes;
-    own.most_bytes = std::max(own.most_bytes, own.used_bytes);
+    blocks.used_bytes += bytes;
+    blocks.most_bytes = std::max(blocks.most_bytes, blocks.used_bytes);
     ASAN_UNPOISON_MEMORY_REGION(memory, asked);
     ASAN_POISON_MEMORY_REGION(static_cast<char*>(memory) + asked, bytes - asked);
     return memory;
 }
 
 void pool_give(void* memory) noexcept {
-    Pool& own = pool();
-    const std::lock_guard<std::mutex> lock(own.mutex);
-    const auto place = own.sizes.find(memory);
+    Pool& blocks = pool();
+    const std::lock_guard<std::mutex> lock(blocks.mutex);
+    const auto place = blocks.sizes.find(memory);
     const std::size_t bytes = place->second;
-    own.sizes.erase(place);
-    own.used_bytes -= bytes;
+    blocks.sizes.erase(place);
+    blocks.used_bytes -= bytes;
     try {
-        own.kept.emplace(bytes, memory);
-        own.kept_bytes += bytes;
+        blocks.kept.emplace(bytes, memory);
+        blocks.kept_bytes += bytes;
         ASAN_POISON_MEMORY_REGION(memory, bytes);
     } catch (...) {
         pages_give(memory, bytes);
@@ -98,17 +98,17 @@ void pool_give(void* memory) noexcept {
 }
 
 std::size_t pool_release() {
-    Pool& own = pool();
-    const std::lock_guard<std::mutex> lock(own.mutex);
-    own.most_bytes = own.used_bytes;
-    return own.release(0);
+    Pool& blocks = pool();
+    const std::lock_guard<std::mutex> lock(blocks.mutex);
+    blocks.most_bytes = blocks.used_bytes;
+    return blocks.release(0);
 }
 
 void pool_counts(std::size_t& used, std::size_t& kept) {
-    Pool& own = pool();
-    const std::lock_guard<std::mutex> lock(own.mutex);
-    used = own.used_bytes;
-    kept = own.kept_bytes;
+    Pool& blocks = pool();
+    const std::lock_guard<std::mutex> lock(blocks.mutex);
+    used = blocks.used_bytes;
+    kept = blocks.kept_bytes;
 }
 
 }  // namespace pyroberta

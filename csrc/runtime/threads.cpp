@@ -194,7 +194,7 @@ class Pool {
             // Signals are for the program's own threads, but for those that tell what a thread itself has done.
             sigset_t others, before;
             sigfillset(&others);
-            for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&others, own);
+            for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&others, fault);
             pthread_sigmask(SIG_SETMASK, &others, &before);
             struct Restore {
                 const sigset_t& mask;
