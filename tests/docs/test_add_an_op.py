@@ -52,14 +52,8 @@ def apply(root: Path) -> None:
 
 
 def copy_of_the_tree(to: Path) -> Path:
-    """A copy of what git knows and of what it does not ignore."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
-    return to
+    """A copy without what is built, hidden or cached."""
+    return shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns(".*", "build", "dist", "__pycache__", "_native*"))
 
 
 def run(command: list[str], at: Path, **environment: str) -> str:
