@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import shutil
@@ -101,3 +102,17 @@ def test_in_a_tree_that_was_never_built_numpy_takes_over_with_a_warning(tmp_path
     assert done.stdout.strip() == "numpy"
     assert "imported from its source tree" in done.stderr
     assert str(tmp_path) in done.stderr
+
+
+def test_test_modules_import_at_once_only_what_the_extra_test_brings() -> None:
+    folder = Path(__file__).resolve().parents[1]
+    files = [file for file in folder.rglob("*.py") if not {"parity", "golden"} & set(file.parts)]
+    known = {*sys.stdlib_module_names, *(file.stem for file in files), *(file.parent.name for file in files)}
+    known |= {"pyroberta", "numpy", "pytest", "hypothesis", "safetensors", "zstandard", "h5py"}
+    wrong = []
+    for file in files:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            wrong += [f"{file.name}: {name}" for name in names if name.partition(".")[0] not in known]
+    assert not wrong, "tests import these packages inside functions, with the mark parity"

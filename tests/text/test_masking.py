@@ -8,7 +8,6 @@ import pickle
 from fractions import Fraction
 
 import numpy as np
-import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -392,9 +391,15 @@ def test_an_empty_array_is_a_batch_of_no_sequences(length):
     assert {len(value) for value in found.values()} == {0}
 
 
-def test_ids_come_in_any_column_or_array():
+@pytest.mark.parity
+def test_ids_come_in_a_column_with_an_index_of_its_own():
+    import pandas
+
     column = pandas.Series([5, 6, 7], index=[7, 8, 9])
     assert masker()(column)["mask_positions"].tolist() == masker()([5, 6, 7])["mask_positions"].tolist()
+
+
+def test_ids_come_in_rows_of_any_length():
     rows = np.array([np.array([5, 6]), np.array([7])], dtype=object)
     found = masker(mask_selection_length=2)(rows)["mask_positions"]
     assert found.tolist() == masker(mask_selection_length=2)([[5, 6], [7]])["mask_positions"].tolist()
