@@ -47,7 +47,13 @@ py::tuple attention_backward(const py::object& dy, const py::object& q, const py
 
 }  // namespace
 
-void bind_attention_forward(py::module_& module) { define<op::attention_forward>(module, &attention_forward); }
-void bind_attention_backward(py::module_& module) { define<op::attention_backward>(module, &attention_backward); }
+void bind_attention_forward(py::module_& module) {
+    define<op::attention_forward>(module, &attention_forward, "q"_a, "k"_a, "v"_a, "starts"_a, "num_heads"_a, "rate"_a,
+                                  "key"_a, "numbers"_a, "query_rows"_a);
+}
+void bind_attention_backward(py::module_& module) {
+    define<op::attention_backward>(module, &attention_backward, "dy"_a, "q"_a, "k"_a, "v"_a, "y"_a, "maxima"_a,
+                                   "sums"_a, "starts"_a, "num_heads"_a, "rate"_a, "key"_a, "numbers"_a, "query_rows"_a);
+}
 
 }  // namespace pyroberta

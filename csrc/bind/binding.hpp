@@ -5,6 +5,8 @@
 
 namespace pyroberta {
 
+using namespace py::literals;  // "x"_a names an argument in Python, and so in Python's own errors
+
 // A type for each op, by which a Call finds it in the table.
 namespace op {
 #define OP(result, name, parameters)               \
@@ -22,7 +24,7 @@ namespace op {
 #define OP(result, name, parameters) PYROBERTA_HERE void bind_##name(py::module_& module);
 #include "ops.hpp"
 
-// Gives the module the function, under the name of the op that Op names.
+// Gives the module the function, under the name of the op that Op names. `extra` names its arguments.
 template <typename Op, typename Function, typename... Extra>
 void define(py::module_& module, const Function& function, const Extra&... extra) {
     module.def(Op::NAME, function, extra...);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <thread>
@@ -166,10 +167,11 @@ Numbers Arguments::numbers(const char* name, const py::handle& value, Size size,
     Numbers found(wide.size());
     const std::int64_t* from = wide.data();
     std::int32_t* to = found.mutable_data();
+    limit = std::min(limit, INT32_END);
     for (Size i = 0; i < wide.size(); ++i) {
-        if (limit != ANY && (from[i] < 0 || from[i] >= limit)) {
+        if (from[i] < 0 || from[i] >= limit) {
             throw py::value_error(place(name) + "[" + std::to_string(i) + "] must be at least 0 and below " +
-                                  std::to_string(limit) + ", got " + std::to_string(from[i]));
+                                  std::to_string(limit) + ", got " + text(array[py::int_(i)]));
         }
         to[i] = static_cast<std::int32_t>(from[i]);
     }
@@ -222,7 +224,11 @@ std::vector<std::uint64_t> Arguments::streams(const py::handle& value, Size B) c
     const py::array array = whole_numbers("numbers", value, B);
     const auto wide = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>::ensure(array);
     for (Size b = 0; b < B; ++b) {
-        if (wide.data()[b] < 0) throw py::value_error(place("numbers") + " must be at least 0");
+        if (wide.data()[b] < 0) {
+            throw py::value_error(place("numbers") + "[" + std::to_string(b) + "] must be at least 0 and at most " +
+                                  std::to_string(std::numeric_limits<Size>::max()) + ", got " +
+                                  text(array[py::int_(b)]));
+        }
         found[static_cast<std::size_t>(b)] = static_cast<std::uint64_t>(wide.data()[b]);
     }
     return found;
@@ -230,12 +236,12 @@ std::vector<std::uint64_t> Arguments::streams(const py::handle& value, Size B) c
 
 Mask Arguments::mask(double rate, const py::handle& starts_given, const py::handle& numbers_given,
                      const py::handle& rows_given, Size N) const {
-    const auto chosen = rows("rows", rows_given, N, std::int64_t{1} << 31);
+    const auto chosen = rows("rows", rows_given, N, INT32_END);
     const std::int32_t* row = chosen ? chosen->data() : nullptr;
     const Size total = row ? (N ? row[N - 1] + Size{1} : 0) : N;
-    std::vector<std::int32_t> ends{static_cast<std::int32_t>(total)};  // of each sequence
+    std::vector<Size> ends{total};  // of each sequence
     if (!starts_given.is_none()) {
-        const auto found = row ? numbers("starts", starts_given, ANY, ANY) : starts(starts_given, N);
+        const auto found = row ? numbers("starts", starts_given, ANY, INT32_END) : starts(starts_given, N);
         if (row && (found.size() == 0 || !std::is_sorted(found.data(), found.data() + found.size()) ||
                     found.data()[0] != 0 || found.data()[found.size() - 1] < total)) {
             throw py::value_error(place("starts") + " must rise from 0 and reach beyond the last row, " +
@@ -246,13 +252,18 @@ Mask Arguments::mask(double rate, const py::handle& starts_given, const py::hand
     const auto stream = streams(numbers_given, static_cast<Size>(ends.size()));
     Mask found;
     if (rate == 0.0) return found;
+    if (N > INT32_END) {
+        throw py::value_error(place(first_.c_str()) + " must have at most " + std::to_string(INT32_END) +
+                              " rows with dropout, got " + std::to_string(N));
+    }
     found.numbers.reserve(static_cast<std::size_t>(N));
     found.positions.reserve(static_cast<std::size_t>(N));
     for (Size n = 0, b = 0; n < N; ++n) {
-        const std::int32_t here = row ? row[n] : static_cast<std::int32_t>(n);
+        const Size here = row ? row[n] : n;
         while (here >= ends[static_cast<std::size_t>(b)]) ++b;
         found.numbers.push_back(stream[static_cast<std::size_t>(b)]);
-        found.positions.push_back(here - (b ? ends[static_cast<std::size_t>(b - 1)] : 0));
+        const Size start = b ? ends[static_cast<std::size_t>(b - 1)] : 0;
+        found.positions.push_back(static_cast<std::int32_t>(here - start));
     }
     return found;
 }

@@ -18,6 +18,7 @@ using Size = std::int64_t;
 using Key = std::pair<std::uint64_t, std::uint64_t>;
 
 constexpr Size ANY = -1;
+constexpr Size INT32_END = Size{1} << 31;  // ops take numbers of rows as int32: those below
 
 // --- what a binding has after the checks ------------------------------------------------------------------------------
 
@@ -40,7 +41,7 @@ struct FactorIn : py::array {
 };
 
 // A linear layer's kernel (I, O) with a copy of it as products like to read it. What is written into the kernel later
-// does not reach the copy.
+// does not reach the copy. `kernel` is a view that nobody else has, so its shape and dtype stay those of the copy.
 struct Prepared {
     py::array kernel, copy;
 };
@@ -123,7 +124,7 @@ class Arguments {
     // A linear layer's kernel of that shape, Prepared or an array.
     KernelIn kernel(const char* name, const py::handle& value, const std::vector<Size>& shape);
 
-    // Whole numbers in [0, limit), as int32; limit ANY leaves them unchecked.
+    // Whole numbers in [0, limit) that an int32 holds.
     Numbers numbers(const char* name, const py::handle& value, Size size, Size limit) const;
 
     // The first row of each sequence, and the end: from 0 to N, never falling.

@@ -40,15 +40,19 @@ void cross_entropy_slopes(const py::object& z, const py::object& dlosses, const 
     const Size M = z_.shape(0), V = z_.shape(1);
     const auto dlosses_ = call.in("dlosses", dlosses, {M}), log_sums_ = call.in("log_sums", log_sums, {M});
     const auto labels_ = call.numbers("labels", labels, M, V);
+    call.check_apart({{"dlosses", dlosses_}, {"z", z_}});
+    call.check_apart({{"log_sums", log_sums_}, {"z", z_}});
     call.run(z_, dlosses_, log_sums_, labels_, M, V);
 }
 
 }  // namespace
 
-void bind_logits(py::module_& module) { define<op::logits>(module, &logits); }
+void bind_logits(py::module_& module) { define<op::logits>(module, &logits, "h"_a, "table"_a, "bias"_a); }
 void bind_cross_entropy_forward(py::module_& module) {
-    define<op::cross_entropy_forward>(module, &cross_entropy_forward);
+    define<op::cross_entropy_forward>(module, &cross_entropy_forward, "h"_a, "table"_a, "bias"_a, "labels"_a);
 }
-void bind_cross_entropy_slopes(py::module_& module) { define<op::cross_entropy_slopes>(module, &cross_entropy_slopes); }
+void bind_cross_entropy_slopes(py::module_& module) {
+    define<op::cross_entropy_slopes>(module, &cross_entropy_slopes, "z"_a, "dlosses"_a, "log_sums"_a, "labels"_a);
+}
 
 }  // namespace pyroberta

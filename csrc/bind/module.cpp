@@ -14,12 +14,14 @@ std::string about() {
 }
 
 // Products of matrices of the ops that this thread calls are that library's, until the next call; None for our own.
-void use_blas(const py::object& library) {
-    blas_of_thread() = library.is_none() ? nullptr : library.cast<const Blas*>();
-}
+void use_blas(const Blas* library) { blas_of_thread() = library; }
 
 Blas make_blas(std::uintptr_t sgemm, std::uintptr_t dgemm, bool is_long, std::uintptr_t get_threads,
                std::uintptr_t set_threads) {
+    if (!sgemm || !dgemm) throw py::value_error("Blas: sgemm and dgemm must be addresses of functions, got 0");
+    if (!get_threads != !set_threads) {
+        throw py::value_error("Blas: get_threads and set_threads must both be addresses of functions, or both 0");
+    }
     return {reinterpret_cast<void*>(sgemm), reinterpret_cast<void*>(dgemm), is_long,
             reinterpret_cast<int (*)()>(get_threads), reinterpret_cast<void (*)(int)>(set_threads)};
 }
@@ -51,11 +53,11 @@ void bind_ops(py::module_& module) {
 void bind_runtime(py::module_& module) {
     module.def("about", &about, "The compiler, the instruction set in use and the number of threads.");
     module.def("get_num_threads", &most_threads, "The most threads that an op uses.");
-    module.def("set_num_threads", &set_num_threads, py::arg("threads"), "Sets the most threads that an op uses.");
-    module.def("processors", &processors, py::arg("root") = "",
+    module.def("set_num_threads", &set_num_threads, "threads"_a, "Sets the most threads that an op uses.");
+    module.def("processors", &processors, "root"_a = "",
                "The processors that this process may use; `root` stands before the paths of the system's files.");
 #ifdef PYROBERTA_FAULTS
-    module.def("fail_after", [](long count) { until_fault.store(count); }, py::arg("count"),
+    module.def("fail_after", [](long count) { until_fault.store(count); }, "count"_a,
                "After `count` allocations the next one fails; a negative count calls that off.");
     module.def("until_fault", [] { return until_fault.load(); }, "Below 0 once the failure has happened.");
 #endif
@@ -63,12 +65,11 @@ void bind_runtime(py::module_& module) {
     module.def("pool_counts", &counts_of_pool, "(bytes in arrays that ops returned, bytes kept for the next ones)");
     module.def("pool_release", &pool_release, "Returns what is kept to the system; gives the number of bytes.");
     py::class_<Blas>(module, "Blas", "A library of products of matrices, by the addresses of its functions.")
-        .def(py::init(&make_blas), py::arg("sgemm"), py::arg("dgemm"), py::arg("is_long"), py::arg("get_threads"),
-             py::arg("set_threads"));
-    module.def("use_blas", &use_blas, py::arg("library"),
+        .def(py::init(&make_blas), "sgemm"_a, "dgemm"_a, "is_long"_a, "get_threads"_a, "set_threads"_a);
+    module.def("use_blas", &use_blas, "library"_a,
                "Takes a library, which must live on, for the products of the ops that this thread calls; None for our "
                "own.");
-    module.def("end_calls_before_fork", &end_calls_before_fork, py::arg("library"),
+    module.def("end_calls_before_fork", &end_calls_before_fork, "library"_a,
                "Gives a library back its threads, in a child that was forked while another thread used it.");
 }
 

@@ -71,10 +71,20 @@ py::array dropout(const py::object& x, double rate, const Key& key, const py::ob
 
 }  // namespace
 
-void bind_layer_norm_forward(py::module_& module) { define<op::layer_norm_forward>(module, &layer_norm_forward); }
-void bind_x_hat_of(py::module_& module) { define<op::x_hat_of>(module, &x_hat_of); }
-void bind_layer_norm_backward(py::module_& module) { define<op::layer_norm_backward>(module, &layer_norm_backward); }
-void bind_add_norm_forward(py::module_& module) { define<op::add_norm_forward>(module, &add_norm_forward); }
-void bind_dropout(py::module_& module) { define<op::dropout>(module, &dropout); }
+void bind_layer_norm_forward(py::module_& module) {
+    define<op::layer_norm_forward>(module, &layer_norm_forward, "x"_a, "gamma"_a, "beta"_a, "epsilon"_a);
+}
+void bind_x_hat_of(py::module_& module) { define<op::x_hat_of>(module, &x_hat_of, "y"_a, "gamma"_a, "beta"_a); }
+void bind_layer_norm_backward(py::module_& module) {
+    define<op::layer_norm_backward>(module, &layer_norm_backward, "dy"_a, "x_hat"_a, "inverse_std"_a, "gamma"_a,
+                                    "rate"_a, "key"_a, "starts"_a, "numbers"_a, "rows"_a);
+}
+void bind_add_norm_forward(py::module_& module) {
+    define<op::add_norm_forward>(module, &add_norm_forward, "h"_a, "x"_a, "gamma"_a, "beta"_a, "epsilon"_a, "rate"_a,
+                                 "key"_a, "starts"_a, "numbers"_a, "rows"_a);
+}
+void bind_dropout(py::module_& module) {
+    define<op::dropout>(module, &dropout, "x"_a, "rate"_a, "key"_a, "starts"_a, "numbers"_a, "rows"_a);
+}
 
 }  // namespace pyroberta

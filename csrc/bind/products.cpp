@@ -24,13 +24,16 @@ py::array matmul(const py::object& a, const py::object& b) {
     return c;
 }
 
+// Another object than that of the Prepared, whose shape and dtype the caller may set.
+py::object kernel_of(const Prepared& prepared) { return prepared.kernel.attr("view")(); }
+
 Prepared prepare(const py::object& kernel) {
     Call<op::prepare> call;
     const auto kernel_ = call.in("kernel", kernel, {ANY, ANY});
     const Size I = kernel_.shape(0), O = kernel_.shape(1);
     const auto copy = call.out({call.run(kernel_, I, O, nullptr)});
     call.run(kernel_, I, O, copy);
-    return {kernel_, copy};
+    return {kernel_.attr("view")(), copy};
 }
 
 py::array linear_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
@@ -80,6 +83,8 @@ py::array expand_backward(const py::object& dh, const py::object& kernel, const 
     const auto kernel_ = call.in("kernel", kernel, {ANY, dh_.shape(1)});
     const Size N = dh_.shape(0), O = dh_.shape(1), F = kernel_.shape(0);
     const auto f_ = call.in_place("f", f, {N, F});
+    call.check_apart({{"dh", dh_}, {"f", f_}});
+    call.check_apart({{"kernel", kernel_}, {"f", f_}});
     const auto df = call.out({N, F});
     call.run(dh_, kernel_, N, F, O, f_, df);
     return df;
@@ -88,25 +93,31 @@ py::array expand_backward(const py::object& dh, const py::object& kernel, const 
 }  // namespace
 
 void bind_gemm(py::module_& module) {
-    define<op::gemm>(module, &gemm, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("accumulate") = false,
+    define<op::gemm>(module, &gemm, "a"_a, "b"_a, "out"_a, "accumulate"_a = false,
                      "out = a @ b, or out += a @ b; a and b of either order.");
-    module.def("matmul", &matmul, py::arg("a"), py::arg("b"), "a @ b; a and b of either order.");
+    module.def("matmul", &matmul, "a"_a, "b"_a, "a @ b; a and b of either order.");
 }
 
 void bind_prepare(py::module_& module) {
     py::class_<Prepared>(module, "Prepared", "A linear layer's kernel, and a copy of it as products like to read it.")
-        .def_readonly("kernel", &Prepared::kernel, "As it was given, or a contiguous copy. (in, out)")
-        .def("__array__", [](const Prepared& self, const py::args&, const py::kwargs&) { return self.kernel; })
+        .def_property_readonly("kernel", &kernel_of, "A view of what was given, or of a contiguous copy. (in, out)")
+        .def("__array__", [](const Prepared& self, const py::args&, const py::kwargs&) { return kernel_of(self); })
         .def_property_readonly("nbytes", [](const Prepared& self) { return self.copy.nbytes(); }, "Of the copy.");
-    define<op::prepare>(module, &prepare, py::arg("kernel"),
+    define<op::prepare>(module, &prepare, "kernel"_a,
                         "A Prepared, to be given as the kernel to linear_forward and expand_forward while its values "
                         "stay.");
 }
 
-void bind_linear_forward(py::module_& module) { define<op::linear_forward>(module, &linear_forward); }
-void bind_column_sums(py::module_& module) { define<op::column_sums>(module, &column_sums); }
-void bind_gelu_forward(py::module_& module) { define<op::gelu_forward>(module, &gelu_forward); }
-void bind_expand_forward(py::module_& module) { define<op::expand_forward>(module, &expand_forward); }
-void bind_expand_backward(py::module_& module) { define<op::expand_backward>(module, &expand_backward); }
+void bind_linear_forward(py::module_& module) {
+    define<op::linear_forward>(module, &linear_forward, "x"_a, "kernel"_a, "bias"_a);
+}
+void bind_column_sums(py::module_& module) { define<op::column_sums>(module, &column_sums, "x"_a); }
+void bind_gelu_forward(py::module_& module) { define<op::gelu_forward>(module, &gelu_forward, "x"_a); }
+void bind_expand_forward(py::module_& module) {
+    define<op::expand_forward>(module, &expand_forward, "x"_a, "kernel"_a, "bias"_a);
+}
+void bind_expand_backward(py::module_& module) {
+    define<op::expand_backward>(module, &expand_backward, "dh"_a, "kernel"_a, "f"_a);
+}
 
 }  // namespace pyroberta

@@ -37,8 +37,10 @@ void scatter_add(const py::object& dy, const py::object& rows, const py::object&
 
 }  // namespace
 
-void bind_embedding_forward(py::module_& module) { define<op::embedding_forward>(module, &embedding_forward); }
-void bind_gather_forward(py::module_& module) { define<op::gather_forward>(module, &gather_forward); }
-void bind_scatter_add(py::module_& module) { define<op::scatter_add>(module, &scatter_add); }
+void bind_embedding_forward(py::module_& module) {
+    define<op::embedding_forward>(module, &embedding_forward, "ids"_a, "positions"_a, "tokens"_a, "rows"_a);
+}
+void bind_gather_forward(py::module_& module) { define<op::gather_forward>(module, &gather_forward, "x"_a, "rows"_a); }
+void bind_scatter_add(py::module_& module) { define<op::scatter_add>(module, &scatter_add, "dy"_a, "rows"_a, "out"_a); }
 
 }  // namespace pyroberta

@@ -23,11 +23,10 @@ void adam_step(const py::object& w, const py::object& g, const py::object& m, co
 
 }  // namespace
 
-void bind_squared_norm(py::module_& module) { define<op::squared_norm>(module, &squared_norm); }
+void bind_squared_norm(py::module_& module) { define<op::squared_norm>(module, &squared_norm, "x"_a); }
 void bind_adam_step(py::module_& module) {
-    define<op::adam_step>(module, &adam_step, py::arg("w"), py::arg("g"), py::arg("m"), py::arg("v"),
-                          py::arg("learning_rate"), py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"),
-                          py::arg("scale") = 1.0, py::arg("decay") = 0.0,
+    define<op::adam_step>(module, &adam_step, "w"_a, "g"_a, "m"_a, "v"_a, "learning_rate"_a, "beta_1"_a, "beta_2"_a,
+                          "epsilon"_a, "scale"_a = 1.0, "decay"_a = 0.0,
                           "One update of Adam, in place; see pyroberta.ops.adam.adam_step.\n\n"
                           "Raises TypeError or ValueError, naming the argument, unless w, g, m, v are contiguous\n"
                           "1-D arrays of one length and one dtype, float32 or float64, that share no memory; w, m, v\n"

@@ -132,6 +132,98 @@ def test_arguments_that_do_not_go_together_are_named():
 
 
 @needs_native
+def test_an_array_that_is_changed_shares_no_memory_with_the_others():
+    from pyroberta import _native
+
+    square, labels = np.ones((3, 3), np.float32), np.zeros(3, np.int64)
+    for arguments, name in (((square, square.copy(), square), "dh"), ((square.copy(), square, square), "kernel")):
+        with pytest.raises(ValueError, match=f"^expand_backward: f must not share memory with {name}"):
+            _native.expand_backward(*arguments)
+    column, other = np.ones((3, 1), np.float32), np.ones(3, np.float32)
+    for vectors, name in (((column[:, 0], other), "dlosses"), ((other, column[:, 0]), "log_sums")):
+        with pytest.raises(ValueError, match=f"^cross_entropy_slopes: z must not share memory with {name}"):
+            _native.cross_entropy_slopes(column, *vectors, labels)
+    assert (square == 1.0).all()
+    assert (column == 1.0).all()
+
+
+@needs_native
+def test_a_number_of_a_row_beyond_int32_is_refused():
+    """Arrays without columns have so many rows and take no memory."""
+    from pyroberta import _native
+
+    rows, number = np.empty((2**31 + 1, 0), np.float32), np.array([2**31])
+    one, none = np.empty((1, 0), np.float32), np.array([0])
+    limits = r"\[0\] must be at least 0 and below 2147483648, got 2147483648"
+    with pytest.raises(ValueError, match=f"^gather_forward: rows{limits}"):
+        _native.gather_forward(rows, number)
+    with pytest.raises(ValueError, match=f"^scatter_add: rows{limits}"):
+        _native.scatter_add(one, number, rows)
+    with pytest.raises(ValueError, match=f"^embedding_forward: ids{limits}"):
+        _native.embedding_forward(number, none, rows, one)
+    with pytest.raises(ValueError, match=f"^embedding_forward: positions{limits}"):
+        _native.embedding_forward(none, number, one, rows)
+    with pytest.raises(ValueError, match=r"^dropout: x must have at most 2147483648 rows with dropout, got 2147483649"):
+        _native.dropout(rows, 0.5, (1, 2), None, None, None)
+    x = np.ones((2, 4), np.float32)
+    with pytest.raises(ValueError, match=r"^dropout: starts\[1\] must be .* below 2147483648, got 4294967300"):
+        _native.dropout(x, 0.5, (1, 2), np.array([0, 2**32 + 4, 2**32 + 8]), None, np.array([3, 5]))
+    with pytest.raises(ValueError, match=r"^gather_forward: rows\[0\] must be .* below 2, got 18446744073709551615"):
+        _native.gather_forward(x, np.array([2**64 - 1], np.uint64))
+    with pytest.raises(ValueError, match=r"^dropout: numbers\[0\] must be .* got 9223372036854775809"):
+        _native.dropout(x, 0.5, (1, 2), None, np.array([2**63 + 1], np.uint64), None)
+
+
+@needs_native
+def test_the_last_row_that_int32_can_number_has_its_dropout_mask():
+    from pyroberta import _native
+
+    row = 2**31 - 1
+    y = _native.dropout(np.ones((1, 8), np.float32), 0.5, (1, 2), None, None, np.array([row]))
+    counter = np.array([row, 0, 0, 0], np.uint64)  # a block of Philox has the eight words of a row
+    words = np.random.Philox(key=np.array([1, 2], np.uint64), counter=counter).random_raw(4).astype("<u8").view("<u4")
+    assert y.tolist() == [[2.0 if word >= 2**31 else 0.0 for word in words.tolist()]]
+
+
+@needs_native
+def test_a_prepared_kernel_keeps_the_shape_of_its_copy():
+    from pyroberta import _native
+
+    kernel = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    prepared = _native.prepare(kernel)
+    kernel.resize((4, 3), refcheck=False)
+    prepared.kernel.resize((12, 1), refcheck=False)
+    x, bias = np.ones((2, 3), np.float32), np.zeros(4, np.float32)
+    assert prepared.kernel.shape == np.asarray(prepared).shape == (3, 4)
+    assert np.shares_memory(prepared.kernel, kernel)
+    assert _native.linear_forward(x, prepared, bias).tolist() == [[12.0, 15.0, 18.0, 21.0]] * 2
+    with pytest.raises(ValueError, match=re.escape("linear_forward: kernel must have the shape (4, any), got (3, 4)")):
+        _native.linear_forward(np.ones((2, 4), np.float32), prepared, bias)
+
+
+@needs_native
+def test_pybind11s_own_errors_have_the_names_of_the_arguments():
+    from pyroberta import _native
+
+    for op in (*_native.OPS, "matmul"):
+        assert "arg0" not in getattr(_native, op).__doc__, op
+    with pytest.raises(TypeError, match=r"dropout\(\): incompatible .*\n.*\(x: object, rate: [^\n]*, rows: object\)"):
+        _native.dropout(np.ones((1, 4), np.float32), None, (1, 2), None, None, None)
+
+
+@needs_native
+def test_a_library_of_products_has_functions():
+    from pyroberta import _native
+
+    with pytest.raises(ValueError, match=r"^Blas: sgemm and dgemm must be addresses of functions, got 0"):
+        _native.Blas(0, 1, False, 0, 0)
+    with pytest.raises(ValueError, match=r"^Blas: get_threads and set_threads must both be addresses"):
+        _native.Blas(1, 1, False, 0, 1)
+    with pytest.raises(TypeError, match="library"):
+        _native.use_blas(3)
+
+
+@needs_native
 def test_neighbouring_views_of_one_vector_are_fine():
     vector = np.ones(24, np.float32)
     native_step(vector[:6], vector[6:12], vector[12:18], vector[18:], *RATES)
