@@ -1,4 +1,4 @@
-// Bare products of matrices, and kernels prepared for many of them.
+// Bare products of matrices, and linear layers' kernels prepared for many of them.
 #include "kernels/kernel.hpp"
 #include "kernels/multiply.hpp"
 

@@ -1,4 +1,4 @@
-// Products of matrices for kernels: C = A B or C += A B, for any layout of A and B, with an epilogue on what is still in
+// Products of matrices for the kernels of ops: C = A B or C += A B, for any layout of A and B, with an epilogue on what is still in
 // the cache.
 //
 // The plan is that of Goto and van de Geijn 2008 ("Anatomy of high-performance matrix multiplication"): A and B are
@@ -59,7 +59,7 @@ struct Prepared {
     }
 };
 
-// The product where A has few rows and B was prepared: a sentence's tokens times a kernel. A is read as it lies.
+// The product where A has few rows and B was prepared: a sentence's tokens times a linear layer's kernel. A is read as it lies.
 template <typename T, typename Epilogue>
 void multiply_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                       std::int64_t c_step, bool add, const Epilogue& epilogue) {

@@ -133,7 +133,7 @@ def glossary() -> list[tuple[str, list[str], Path]]:
     """The rows of the glossary: term, names in the code, the file that has them."""
     page = ROOT / "docs" / "glossary.md"
     rows = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in page.read_text("utf-8").splitlines() if line[:2] == "| "]
-    found = [(term, code) for term, _, code in rows if "](../pyroberta/" in code]
+    found = [(term, code) for term, _, code in rows if re.search(r"\]\(\.\./(pyroberta|csrc)/", code)]
     links = [re.findall(r"\]\(([^)]+)\)", code) for _, code in found]
     names = [re.findall(r"`([^`]+)`", code) for _, code in found]
     return [(term, n, page.parent / link) for (term, _), n, (link,) in zip(found, names, links, strict=True)]
