@@ -1,4 +1,4 @@
-// Cross-entropy of the masked rows against the table; pyroberta/ops/cross_entropy.py is the reference.
+// Cross-entropy of the target rows against the token embedding, the table here; pyroberta/ops/cross_entropy.py is the reference.
 #include "kernels/kernel.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/math.hpp"

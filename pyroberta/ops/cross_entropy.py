@@ -1,4 +1,4 @@
-"""Cross-entropy over the vocabulary, for the masked rows alone, against the tied token embedding.
+"""Cross-entropy over the vocabulary, for the target rows alone, against the tied token embedding.
 
 Logits are made for a chunk of the vocabulary at a time and thrown away: backward makes them again. That costs one more
 product in the head (2 % of a step of roberta-base), bounds the memory whatever M and V are, and lets each row of the
