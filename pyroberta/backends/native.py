@@ -12,7 +12,7 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, wraps
 from typing import Any
@@ -321,7 +321,7 @@ def _parts(h: Array, table: Array) -> list[tuple[slice, bool]]:
     return [(slice(start, start + size), len(h) <= size) for start in range(0, max(1, len(h)), size)]
 
 
-def _slopes(dlosses: Array, cache: Cache) -> Any:
+def _slopes(dlosses: Array, cache: Cache) -> Iterator[Array]:
     """dz of each part: from the logits that were kept, which are used up, or made again."""
     h, table, bias, labels, log_sums, kept = cache
     for rows, _ in _parts(h, table):

@@ -197,13 +197,15 @@ def _constant(text: str) -> NoReturn:
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{shown(text)} is too large a number")
+        raise ValueError(f"{shown(text)} is too large a number: write one that float64 has, at most 1.8e308")
     return value
 
 
 def _int(text: str) -> int:
     if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"{shown(text)} is too long a number")
+        raise ValueError(
+            f"{shown(text)} is too long a number, of {len(text)} characters: at most {LONGEST_NUMBER} are read"
+        )
     return int(text)
 
 

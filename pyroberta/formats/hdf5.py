@@ -68,7 +68,7 @@ def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None)
             raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
 
 
-def _opened(content: Source) -> Any:
+def _opened(content: Source) -> io.BufferedIOBase:
     """The bytes as a file that h5py reads."""
     return io.BufferedReader(Stream(content)) if isinstance(content, FileBytes) else io.BytesIO(content.data)
 

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 def _wait_for_imports() -> None:
@@ -27,7 +27,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_wait_for_imports)
 
 
-def fork_safe_lock() -> Any:
+def fork_safe_lock() -> threading.Lock:
     """Returns a lock that is free in a forked child, even if a thread of the parent held it at the fork.
 
     Use it for a lock that exists as long as the process and is held only briefly.

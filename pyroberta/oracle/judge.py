@@ -383,14 +383,14 @@ def _of_extremes(call: Recomputed, arguments: Mapping[str, Any], inputs: Mapping
     return total
 
 
-def _spread(expected: Array, shaken: Sequence[Array]) -> Any:
+def _spread(expected: Array, shaken: Sequence[Array]) -> Array:
     """How far moved results between take each number: of itself, of its row or of all, whichever is most."""
     if not shaken:
         return np.zeros(np.shape(expected))
-    squares = np.mean([np.square(value - expected) for value in shaken], axis=0)
+    squares: Array = np.mean([np.square(value - expected) for value in shaken], axis=0)
     if not squares.size:
         return squares
     of_rows = squares.mean(axis=-1, keepdims=True) if squares.ndim else squares
     most = np.maximum(np.maximum(squares, of_rows), squares.mean())
-    spread = SPREAD * np.sqrt(most)
+    spread: Array = SPREAD * np.sqrt(most)
     return spread

@@ -307,7 +307,7 @@ def _array(values: Any, place: str) -> NDArray[Any]:
         raise TypeError(f"{place} must be a sequence of ids, whole numbers; got {described(values)}: {error}") from None
 
 
-def _cut(padded: NDArray[Any], lengths: NDArray[np.integer[Any]]) -> Any:
+def _cut(padded: NDArray[Any], lengths: NDArray[np.integer[Any]]) -> NDArray[Any] | list[list[Any]]:
     """Rows without their padding: an array where they are of one length, else lists."""
     if not len(lengths):
         return padded
