@@ -42,7 +42,11 @@ def lock(directory: Path) -> int | None:
 
 
 def unlock(descriptor: int | None) -> None:
-    """Ends a lock. None is no lock."""
+    """Ends a lock, also if a child that was forked meanwhile still has the descriptor. None is no lock."""
     if descriptor is not None:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         with contextlib.suppress(OSError):
             os.close(descriptor)

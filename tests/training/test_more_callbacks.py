@@ -412,6 +412,31 @@ def test_a_backup_belongs_to_one_running_fit(tmp_path):
     fit(BackupAndRestore(tmp_path), Interrupt(9, 9))  # the one before has ended
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of Python 3.12, since threads may live
+def test_a_child_that_was_forked_during_a_fit_does_not_keep_the_backup(tmp_path):
+    children = []
+    stop, go_on = os.pipe()  # a child ends when the writing end is closed
+
+    def fork(logs):
+        if child := os.fork():
+            children.append(child)
+        else:
+            os.close(go_on)
+            os.read(stop, 1)
+            os._exit(0)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(BackupAndRestore(tmp_path), LambdaCallback(on_train_begin=fork), Interrupt(1, 0))
+        fit(BackupAndRestore(tmp_path), Interrupt(9, 9))  # while the child lives
+    finally:
+        os.close(go_on)
+        ends = [os.waitpid(child, 0)[1] for child in children]
+        os.close(stop)
+    assert ends == [0]
+
+
 def test_a_log_that_is_continued_keeps_what_was_before_the_run(tmp_path):
     log, backup = tmp_path / "log.csv", tmp_path / "backup"
     log.write_bytes("epoch;accuracy;loss\n0;0.5;café\n".encode("latin-1"))
