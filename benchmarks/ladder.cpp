@@ -131,7 +131,9 @@ void climb_gemm(int rounds) {
             gelu_pass(y, bias.data(), N, O);
         };
     };
-    const auto ours = [&](float* y) { gemm(rows_of(x.data(), I), columns_of(w.data(), O), N, O, I, y, false); };
+    const auto ours = [&](float* y) { 
+        matmul<float>({rows_of(x.data(), I)}, {columns_of(w.data(), O)}, {N}, {I}, {O}, {y});
+     };
     Array f(N * O);
     const std::vector<Rung> rungs = {
         {"naive: the definition",
@@ -150,7 +152,9 @@ void climb_gemm(int rounds) {
              gelu_pass(y, bias.data(), N, O);
          }},
         {"bias and GELU fused into the product (feed_forward.cpp)",
-         [&](float* y) { expand_forward(x.data(), Kernel<float>{w.data(), false}, bias.data(), N, I, O, f.data(), y); }},
+         [&](float* y) {
+             expand_forward<float>({x.data()}, {{w.data(), false}}, {bias.data()}, {N}, {I}, {O}, {f.data()}, {y});
+         }},
     };
     climb("gemm", rungs, 2.0 * N * I * O, N * O, 2e-3f, rounds);
 }
@@ -195,8 +199,8 @@ void climb_attention(Size B, Size S, int rounds) {
     std::vector<std::uint64_t> numbers(B);
     Array maxima(B * S * a.H), sums(B * S * a.H);
     const auto ours = [&](float* y) {
-        attention_forward<float>(a.q.data(), a.k.data(), a.v.data(), a.starts.data(), B, nullptr, B * S, a.H, a.D,
-                                 DropoutKey{0.0, 0, 0}, numbers.data(), y, maxima.data(), sums.data());
+        attention_forward<float>({a.q.data()}, {a.k.data()}, {a.v.data()}, {a.starts.data()}, {B}, {nullptr}, {B * S}, {a.H},
+                                 {a.D}, {0.0, 0, 0}, numbers.data(), {y}, {maxima.data()}, {sums.data()});
     };
     const std::vector<Rung> rungs = {
         {"naive: the definition",
@@ -215,9 +219,9 @@ void climb_attention(Size B, Size S, int rounds) {
     Array y(size);
     ours(y.data());
     const auto back = [&](float* d) {
-        attention_backward<float>(dy.data(), a.q.data(), a.k.data(), a.v.data(), y.data(), maxima.data(), sums.data(),
-                                  a.starts.data(), B, nullptr, B * S, a.H, a.D, DropoutKey{0.0, 0, 0}, numbers.data(), d,
-                                  d + size, d + 2 * size);
+        attention_backward<float>({dy.data()}, {a.q.data()}, {a.k.data()}, {a.v.data()}, {y.data()}, {maxima.data()},
+                                  {sums.data()}, {a.starts.data()}, {B}, {nullptr}, {B * S}, {a.H}, {a.D}, {0.0, 0, 0},
+                                  numbers.data(), {d}, {d + size}, {d + 2 * size});
     };
     const std::vector<Rung> rungs_back = {
         {"naive: the definition",

@@ -1,7 +1,11 @@
-// Attributes that GCC and Clang spell alike.
+// Attributes that GCC, Clang and nvcc understand.
 #pragma once
 
+#ifdef __CUDACC__  // for the host and for the device
+#define PYROBERTA_INLINE __host__ __device__ __forceinline__
+#else
 #define PYROBERTA_INLINE inline __attribute__((always_inline))
+#endif
 #define PYROBERTA_RESTRICT __restrict
 
 // Of a function: there is one copy of its code, in which nothing of a caller is known.

@@ -66,7 +66,7 @@ def arguments_of(rng: np.random.Generator) -> dict[str, dict[str, Any]]:
     return {
         "embedding": {
             "ids": batch.ids, "positions": batch.positions + 2, "tokens": params["embeddings.token"],
-            "rows": params["embeddings.position"],
+            "position_rows": params["embeddings.position"],
         },
         "linear": {"x": x, **{of: params[f"{block}.query.{of}"] for of in ("kernel", "bias")}},
         "attention": {"q": 2.0 * q, "k": 2.0 * k, "v": v, "num_heads": H, **dropped, **rest},

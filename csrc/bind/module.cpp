@@ -18,9 +18,9 @@ void use_blas(const Blas* library) { blas_of_thread() = library; }
 
 Blas make_blas(std::uintptr_t sgemm, std::uintptr_t dgemm, bool is_long, std::uintptr_t get_threads,
                std::uintptr_t set_threads) {
-    if (!sgemm || !dgemm) throw py::value_error("Blas: sgemm and dgemm must be addresses of functions, got 0");
+    if (!sgemm || !dgemm) throw py::value_error("make_blas: sgemm and dgemm must be addresses of functions, got 0");
     if (!get_threads != !set_threads) {
-        throw py::value_error("Blas: get_threads and set_threads must both be addresses of functions, or both 0");
+        throw py::value_error("make_blas: get_threads and set_threads must both be addresses of functions, or both 0");
     }
     return {reinterpret_cast<void*>(sgemm), reinterpret_cast<void*>(dgemm), is_long,
             reinterpret_cast<int (*)()>(get_threads), reinterpret_cast<void (*)(int)>(set_threads)};
@@ -43,8 +43,12 @@ py::tuple counts_of_pool() {
 
 void bind_ops(py::module_& module) {
     py::list names;
-#define OP(result, name, parameters) \
-    bind_##name(module);             \
+#define OP(result, name, parameters)                  \
+    if constexpr (FromEntry<op::name>::IS_POSSIBLE) { \
+        FromEntry<op::name>::define(module);          \
+    } else {                                          \
+        bind_##name(module);                          \
+    }                                                 \
     names.append(#name);
 #include "ops.hpp"
     module.attr("OPS") = py::tuple(names);
@@ -64,11 +68,12 @@ void bind_runtime(py::module_& module) {
     module.def("instruction_sets", &names_of_sets, "The instruction sets that this machine and build have.");
     module.def("pool_counts", &counts_of_pool, "(bytes in arrays that ops returned, bytes kept for the next ones)");
     module.def("pool_release", &pool_release, "Returns what is kept to the system; gives the number of bytes.");
-    py::class_<Blas>(module, "Blas", "A library of products of matrices, by the addresses of its functions.")
-        .def(py::init(&make_blas), "sgemm"_a, "dgemm"_a, "is_long"_a, "get_threads"_a, "set_threads"_a);
+    // never freed: a thread may still have it for its products
+    seal(define_class<Blas, std::unique_ptr<Blas, py::nodelete>>(module, "Blas", "A library of products of matrices."));
+    module.def("make_blas", &make_blas, "sgemm"_a, "dgemm"_a, "is_long"_a, "get_threads"_a, "set_threads"_a,
+               "A library of products of matrices, by the addresses of its functions.");
     module.def("use_blas", &use_blas, "library"_a,
-               "Takes a library, which must live on, for the products of the ops that this thread calls; None for our "
-               "own.");
+               "Takes a library for the products of the ops that this thread calls; None for our own.");
     module.def("end_calls_before_fork", &end_calls_before_fork, "library"_a,
                "Gives a library back its threads, in a child that was forked while another thread used it.");
 }

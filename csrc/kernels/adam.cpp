@@ -18,15 +18,14 @@ constexpr std::int64_t CHUNK = 1 << 14;  // elements of a task
 }  // namespace
 
 template <typename T>
-void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
-               std::int64_t P, double learning_rate, double beta_1, double beta_2, double epsilon, double scale,
-               double decay) {
+void adam_step(InPlace<T, 'P'> w, In<T, 'P'> g, InPlace<T, 'P'> m, InPlace<T, 'P'> v, Extent<'P'> P,
+               double learning_rate, double beta_1, double beta_2, double epsilon, double scale, double decay) {
     const T rate = static_cast<T>(learning_rate), eps = static_cast<T>(epsilon);
     const T take_1 = static_cast<T>(1.0 - beta_1), take_2 = static_cast<T>(1.0 - beta_2);
     const T scaled = static_cast<T>(scale), decayed = static_cast<T>(decay);
     const std::int64_t tasks = (P + CHUNK - 1) / CHUNK;
     const auto some = [=](std::int64_t task, int) {
-        const std::int64_t stop = std::min(P, (task + 1) * CHUNK);
+        const std::int64_t stop = std::min<std::int64_t>(P, (task + 1) * CHUNK);
         T* PYROBERTA_RESTRICT w_ = w;
         T* PYROBERTA_RESTRICT m_ = m;
         T* PYROBERTA_RESTRICT v_ = v;
@@ -39,7 +38,7 @@ void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
             w_[i] = rest - m_[i] / (std::sqrt(v_[i]) + eps) * rate;
         }
     };
-    parallel(tasks, threads_for(double(P) / NUMBERS_PER_THREAD), some, Order::INWARDS);
+    parallel(tasks, threads_for(double(P) / NUMBERS_PER_THREAD), some, TaskOrder::INWARDS);
 }
 KERNEL(adam_step)
 

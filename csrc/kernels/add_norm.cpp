@@ -9,13 +9,9 @@ namespace PYROBERTA_ISA {
 
 // y = layer norm of x + dropout(h): the sum is made in x_hat's place.
 template <typename T>
-void add_norm_forward(const T* h, const T* x,         // (N, C)
-                      const T* gamma, const T* beta,  // (C,)
-                      double epsilon, std::int64_t N, std::int64_t C, DropoutKey key,
-                      MaskRows mask,
-                      T* y,              // (N, C)
-                      T* x_hat,          // (N, C)
-                      T* inverse_std) {  // (N,)
+void add_norm_forward(In<T, 'N', 'C'> h, In<T, 'N', 'C'> x, In<T, 'C'> gamma, In<T, 'C'> beta, double epsilon,
+                      Extent<'N'> N, Extent<'C'> C, DropoutKey key, MaskRows mask, Out<T, 'N', 'C'> y,
+                      Out<T, 'N', 'C'> x_hat, Out<T, 'N'> inverse_std) {
     const Dropout dropout = dropout_of(key);
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
@@ -28,7 +24,7 @@ void add_norm_forward(const T* h, const T* x,         // (N, C)
             } else {
                 for (std::int64_t k = 0; k < C; ++k) hat_row[k] = x_row[k] + h_row[k];
             }
-            inverse_std[n] = normalise(hat_row, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
+            inverse_std[n] = normalise<T>(hat_row, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
         }
     });
 }

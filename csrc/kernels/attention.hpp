@@ -81,9 +81,8 @@ struct Sequence {
 
 // The batch's sequences, those with the most scores first: the last tasks to be done are small ones, so that the threads
 // end at about the same time.
-inline void sort_sequences(const std::int32_t* starts /* (B+1,) */, const std::uint64_t* numbers, std::int64_t B,
-                           const std::int32_t* query_rows /* (R,) or null */, std::int64_t R,
-                           Sequence* sequences /* (B,) */) {
+inline void sort_sequences(Starts<'B', 'N'> starts, const std::uint64_t* numbers, Extent<'B'> B,
+                           ChosenRows<'R', 'N'> query_rows, Extent<'R'> R, Sequence* sequences /* (B,) */) {
     std::int64_t r = 0;
     for (std::int64_t b = 0; b < B; ++b) {
         const std::int64_t start = starts[b], stop = starts[b + 1], first = r;
@@ -118,13 +117,13 @@ inline double count_scores(const Sequence* sequences, std::int64_t B) {
 // What the tasks of one call share.
 struct Heads {
     std::int64_t H, D, C;
-    const std::int32_t* query_rows;  // (R,) or null
+    ChosenRows<'R', 'N'> query_rows;
     bool is_dropping;
     Dropout dropout;    // draws 1 or 0, and
     double keep_scale;  // 1 / (1 - rate) multiplies v and dy, as in Python: S·D products instead of S²
 };
 
-inline Heads heads_of(std::int64_t H, std::int64_t D, const std::int32_t* query_rows, DropoutKey key) {
+inline Heads heads_of(Extent<'H'> H, Extent<'D'> D, ChosenRows<'R', 'N'> query_rows, DropoutKey key) {
     Dropout dropout = dropout_of(key);
     const double keep_scale = dropout.scale;
     dropout.scale = 1.0;

@@ -129,16 +129,10 @@ void attend_backward(const Heads& heads, const Sequence& sequence, std::int64_t 
 // dy (R, C) -> dq (R, C), dk, dv (N, C), from forward's arguments and results. A task owns the columns of one head in
 // the rows of one sequence, so that the order of additions does not depend on the number of threads.
 template <typename T>
-void attention_backward(const T* dy, const T* q,                     // (R, C)
-                        const T* k, const T* v,                      // (N, C)
-                        const T* y,                                  // (R, C)
-                        const T* maxima, const T* sums,              // (R, H)
-                        const std::int32_t* starts, std::int64_t B,  // (B+1,)
-                        const std::int32_t* query_rows, std::int64_t R,  // (R,)
-                        std::int64_t H, std::int64_t D, DropoutKey key,
-                        const std::uint64_t* numbers,  // (B,)
-                        T* dq,                         // (R, C)
-                        T* dk, T* dv) {                // (N, C)
+void attention_backward(In<T, 'R', 'C'> dy, In<T, 'R', 'C'> q, In<T, 'N', 'C'> k, In<T, 'N', 'C'> v, In<T, 'R', 'C'> y,
+                        In<T, 'R', 'H'> maxima, In<T, 'R', 'H'> sums, Starts<'B', 'N'> starts, Extent<'B'> B,
+                        ChosenRows<'R', 'N'> query_rows, Extent<'R'> R, Extent<'H'> H, Extent<'D'> D, DropoutKey key,
+                        const std::uint64_t* numbers, Out<T, 'R', 'C'> dq, Out<T, 'N', 'C'> dk, Out<T, 'N', 'C'> dv) {
     const Heads heads = heads_of(H, D, query_rows, key);
     const Scratch<Sequence> batch(Buffer::SEQUENCES, B);
     const Sequence* sequences = batch.data();
@@ -149,7 +143,7 @@ void attention_backward(const T* dy, const T* q,                     // (R, C)
 
     parallel(B * H, threads, [&](std::int64_t task, int slot) {
         const std::int64_t n = task / H, h = task % H;
-        attend_backward(heads, sequences[n], h, dy, q, k, v, y, maxima, sums, dq, dk, dv, rooms[slot]);
+        attend_backward<T>(heads, sequences[n], h, dy, q, k, v, y, maxima, sums, dq, dk, dv, rooms[slot]);
     });
 }
 KERNEL(attention_backward)

@@ -112,20 +112,15 @@ void attend(const Heads& heads, const Sequence& sequence, std::int64_t h, std::i
 
 // Per sequence and head: y = dropout(softmax(q kᵀ / √D)) v, for the queries of some rows of the packed batch.
 //
-// query_rows: those rows, ascending, each once; nullptr: all of them (then R is N). Sequence b's dropout mask is stream
-// numbers[b] of the key.
+// If query_rows are all rows, R is N. Sequence b's dropout mask is stream numbers[b] of the key.
 //
 // For backward: maxima is max_j scores_ij, sums is Σ_j exp(scores_ij - max). They are not made one number,
 // max + log(sum): its rounding would become a relative error of p in backward, in float up to 5e-4 for scores of 10⁴.
 template <typename T>
-void attention_forward(const T* q,                                  // (R, C)
-                       const T* k, const T* v,                      // (N, C)
-                       const std::int32_t* starts, std::int64_t B,  // (B+1,)
-                       const std::int32_t* query_rows, std::int64_t R,  // (R,)
-                       std::int64_t H, std::int64_t D, DropoutKey key,
-                       const std::uint64_t* numbers,  // (B,)
-                       T* y,                          // (R, C)
-                       T* maxima, T* sums) {          // (R, H)
+void attention_forward(In<T, 'R', 'C'> q, In<T, 'N', 'C'> k, In<T, 'N', 'C'> v, Starts<'B', 'N'> starts,
+                       Extent<'B'> B, ChosenRows<'R', 'N'> query_rows, Extent<'R'> R, Extent<'H'> H, Extent<'D'> D,
+                       DropoutKey key, const std::uint64_t* numbers, Out<T, 'R', 'C'> y, Out<T, 'R', 'H'> maxima,
+                       Out<T, 'R', 'H'> sums) {
     const Heads heads = heads_of(H, D, query_rows, key);
     const Scratch<Sequence> batch(Buffer::SEQUENCES, B);
     const Sequence* sequences = batch.data();
@@ -141,7 +136,7 @@ void attention_forward(const T* q,                                  // (R, C)
         const std::int64_t n = task / (H * parts), h = task / parts % H, part = task % parts;
         const std::int64_t end = sequences[n].first_query + sequences[n].queries;
         const std::int64_t first = sequences[n].first_query + part * QUERY_TASK, last = std::min(first + QUERY_TASK, end);
-        if (first < last) attend(heads, sequences[n], h, first, last, q, k, v, y, maxima, sums, rooms[slot]);
+        if (first < last) attend<T>(heads, sequences[n], h, first, last, q, k, v, y, maxima, sums, rooms[slot]);
     });
 }
 KERNEL(attention_forward)

@@ -45,31 +45,28 @@ PYROBERTA_INLINE Peak<T> peak_of(const T* z, std::int64_t first, std::int64_t la
 }
 
 template <typename T>
-void logits(const T* h, const T* table, const T* bias, std::int64_t M, std::int64_t V, std::int64_t C, T* z) {
-    multiply(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
+void logits(In<T, 'M', 'C'> h, In<T, 'V', 'C'> table, In<T, 'V'> bias, Extent<'M'> M, Extent<'V'> V, Extent<'C'> C,
+            Out<T, 'M', 'V'> z) {
+    multiply<T>(rows_of<T>(h, C), rows_of<T>(table, C), M, V, C, z, V, false,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
-             add_bias(z, V, bias, i, i_end, j, j_end);
+             add_bias<T>(z, V, bias, i, i_end, j, j_end);
          });
 }
 KERNEL(logits)
 
 template <typename T>
-void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C), (V, C), (V,)
-                           const std::int32_t* labels,                 // (M,)
-                           std::int64_t M, std::int64_t V, std::int64_t C,
-                           T* losses,                // (M,)
-                           std::int64_t* predicted,  // (M,)
-                           T* log_sums,              // (M,)
-                           T* z) {                   // (M, V)
+void cross_entropy_forward(In<T, 'M', 'C'> h, In<T, 'V', 'C'> table, In<T, 'V'> bias, RowNumbers<'M', 'V'> labels,
+                           Extent<'M'> M, Extent<'V'> V, Extent<'C'> C, Out<T, 'M'> losses,
+                           Out<std::int64_t, 'M'> predicted, Out<T, 'M'> log_sums, Out<T, 'M', 'V'> z) {
     // Each part of the logits is looked at once, when it has just been made.
     constexpr std::int64_t BLOCK = FLAT_PLAN_DEEP.columns;  // parts begin at multiples of this
     const std::int64_t blocks = (V + BLOCK - 1) / BLOCK;
     const Scratch<Peak<T>> of_parts(Buffer::KERNEL, M * blocks);  // (M, blocks); parts that are wider leave some as they are
     Peak<T>* peaks = of_parts.data();
     std::fill_n(peaks, M * blocks, Peak<T>{-T(__builtin_huge_val()), T(0), 0});
-    multiply(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
+    multiply<T>(rows_of<T>(h, C), rows_of<T>(table, C), M, V, C, z, V, false,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
-             add_bias(z, V, bias, i, i_end, j, j_end);
+             add_bias<T>(z, V, bias, i, i_end, j, j_end);
              for (; i < i_end; ++i) peaks[i * blocks + j / BLOCK] = peak_of(z + i * V, j, j_end);
          });
     parallel_ranges(M, double(blocks), [=](std::int64_t first, std::int64_t last) {
@@ -92,9 +89,8 @@ KERNEL(cross_entropy_forward)
 
 // dz = dloss · (exp(z - log_sum) - onehot(label)), in place
 template <typename T>
-void cross_entropy_slopes(T* z,                                                             // (M, V) in place
-                          const T* dlosses, const T* log_sums, const std::int32_t* labels,  // (M,)
-                          std::int64_t M, std::int64_t V) {
+void cross_entropy_slopes(InPlace<T, 'M', 'V'> z, In<T, 'M'> dlosses, In<T, 'M'> log_sums, RowNumbers<'M', 'V'> labels,
+                          Extent<'M'> M, Extent<'V'> V) {
     parallel_ranges(M, double(V), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t m = first; m < last; ++m) {
             T* row = z + m * V;

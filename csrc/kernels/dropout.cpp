@@ -8,7 +8,7 @@ namespace PYROBERTA_ISA {
 
 // y = x · keep / (1 - rate)
 template <typename T>
-void dropout(const T* x, std::int64_t N, std::int64_t C, DropoutKey key, MaskRows mask, T* y) {
+void dropout(In<T, 'N', 'C'> x, Extent<'N'> N, Extent<'C'> C, DropoutKey key, MaskRows mask, Out<T, 'N', 'C'> y) {
     const Dropout dropout = dropout_of(key);
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {

@@ -8,13 +8,9 @@ namespace PYROBERTA_ISA {
 
 // The first half of the feed-forward. GELU is done to each part of f when the product has just made it.
 template <typename T>
-void expand_forward(const T* x,        // (N, I)
-                    Kernel<T> kernel,  // (I, F)
-                    const T* bias,     // (F,)
-                    std::int64_t N, std::int64_t I, std::int64_t F,
-                    T* f,    // (N, F)
-                    T* g) {  // (N, F)
-    times_kernel(x, kernel, N, I, F, f,
+void expand_forward(In<T, 'N', 'I'> x, KernelIn<T, 'I', 'F'> kernel, In<T, 'F'> bias, Extent<'N'> N, Extent<'I'> I,
+                    Extent<'F'> F, Out<T, 'N', 'F'> f, Out<T, 'N', 'F'> g) {
+    times_kernel<T>(x, kernel, N, I, F, f,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              for (; i < i_end; ++i) {
                  for_registers<T>(j_end - j, [=](std::int64_t k, int count) {
@@ -31,12 +27,9 @@ void expand_forward(const T* x,        // (N, I)
 KERNEL(expand_forward)
 
 template <typename T>
-void expand_backward(const T* dh,      // (N, O)
-                     const T* kernel,  // (F, O)
-                     std::int64_t N, std::int64_t F, std::int64_t O,
-                     T* f,     // (N, F), which becomes g
-                     T* df) {  // (N, F)
-    multiply(rows_of(dh, O), rows_of(kernel, O), N, F, O, df, F, false,  // forward: h = g @ kernel
+void expand_backward(In<T, 'N', 'O'> dh, In<T, 'F', 'O'> kernel, InPlace<T, 'N', 'F'> f, Extent<'N'> N, Extent<'F'> F,
+                     Extent<'O'> O, Out<T, 'N', 'F'> df) {
+    multiply<T>(rows_of<T>(dh, O), rows_of<T>(kernel, O), N, F, O, df, F, false,  // forward: h = g @ kernel
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              for (; i < i_end; ++i) {
                  for_registers<T>(j_end - j, [=](std::int64_t k, int count) {

@@ -6,18 +6,14 @@ namespace pyroberta {
 namespace PYROBERTA_ISA {
 
 template <typename T>
-void gather_forward(const T* x, const std::int32_t* rows,  // (N, C), (M,)
-                    std::int64_t M, std::int64_t C,
-                    T* y) {  // (M, C)
+void gather_forward(In<T, 'N', 'C'> x, RowNumbers<'M', 'N'> rows, Extent<'M'> M, Extent<'C'> C, Out<T, 'M', 'C'> y) {
     for (std::int64_t m = 0; m < M; ++m) std::memcpy(y + m * C, x + rows[m] * C, C * sizeof(T));
 }
 KERNEL(gather_forward)
 
 // x[rows[m]] += dy[m]. Each range of columns takes the rows in their order: the sum is the same for any number of threads.
 template <typename T>
-void scatter_add(const T* dy, const std::int32_t* rows,  // (M, C), (M,)
-                 std::int64_t M, std::int64_t C,
-                 T* x) {  // (N, C) in place
+void scatter_add(InPlace<T, 'N', 'C'> x, RowNumbers<'M', 'N'> rows, In<T, 'M', 'C'> dy, Extent<'M'> M, Extent<'C'> C) {
     constexpr std::int64_t UNIT = 64;  // columns: whole cache lines, which no two threads write
     const auto add_columns = [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t m = 0; m < M; ++m) {

@@ -7,7 +7,7 @@ namespace pyroberta {
 namespace PYROBERTA_ISA {
 
 template <typename T>
-void gelu_forward(const T* x, std::int64_t size, T* y, T* slope) {  // (size,) each
+void gelu_forward(In<T, 'N', 'F'> x, Extent<'N'> N, Extent<'F'> F, Out<T, 'N', 'F'> y, Out<T, 'N', 'F'> slope) {
     constexpr std::int64_t UNIT = 64;  // whole registers and cache lines
     const auto some = [=](std::int64_t first, std::int64_t last) {
         for_registers<T>(last - first, [=](std::int64_t k, int count) {
@@ -17,7 +17,7 @@ void gelu_forward(const T* x, std::int64_t size, T* y, T* slope) {  // (size,) e
             store(slope + first + k, derivative, count);
         });
     };
-    parallel_ranges(size, 1.0, some, UNIT);
+    parallel_ranges(N * F, 1.0, some, UNIT);
 }
 KERNEL(gelu_forward)
 

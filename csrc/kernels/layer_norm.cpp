@@ -11,26 +11,21 @@ namespace PYROBERTA_ISA {
 constexpr std::int64_t NORM_ROWS = 32;  // a task; sums over rows are added up task by task, whatever thread did which
 
 template <typename T>
-void layer_norm_forward(const T* x,                     // (N, C)
-                        const T* gamma, const T* beta,  // (C,)
-                        double epsilon, std::int64_t N, std::int64_t C,
-                        T* y,              // (N, C)
-                        T* x_hat,          // (N, C)
-                        T* inverse_std) {  // (N,)
+void layer_norm_forward(In<T, 'N', 'C'> x, In<T, 'C'> gamma, In<T, 'C'> beta, double epsilon, Extent<'N'> N,
+                        Extent<'C'> C, Out<T, 'N', 'C'> y, Out<T, 'N', 'C'> x_hat, Out<T, 'N'> inverse_std) {
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
             T* hat_row = x_hat + n * C;
             std::memcpy(hat_row, x + n * C, C * sizeof(T));
-            inverse_std[n] = normalise(hat_row, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
+            inverse_std[n] = normalise<T>(hat_row, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
         }
     });
 }
 KERNEL(layer_norm_forward)
 
 template <typename T>
-void x_hat_of(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
-              std::int64_t N, std::int64_t C,
-              T* x_hat) {  // (N, C)
+void x_hat_of(In<T, 'N', 'C'> y, In<T, 'C'> gamma, In<T, 'C'> beta, Extent<'N'> N, Extent<'C'> C,
+              Out<T, 'N', 'C'> x_hat) {
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
             const T* PYROBERTA_RESTRICT from_row = y + n * C;
@@ -42,13 +37,9 @@ void x_hat_of(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
 KERNEL(x_hat_of)
 
 template <typename T>
-void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
-                         const T* inverse_std,         // (N,)
-                         const T* gamma,               // (C,)
-                         std::int64_t N, std::int64_t C, const DropoutKey* key,
-                         MaskRows mask,
-                         T* dx, T* dh,           // (N, C); dh with dropout alone
-                         T* dgamma, T* dbeta) {  // (C,)
+void layer_norm_backward(In<T, 'N', 'C'> dy, In<T, 'N', 'C'> x_hat, In<T, 'N'> inverse_std, In<T, 'C'> gamma,
+                         Extent<'N'> N, Extent<'C'> C, const DropoutKey* key, MaskRows mask, Out<T, 'N', 'C'> dx,
+                         Out<T, 'N', 'C'> dh, Out<T, 'C'> dgamma, Out<T, 'C'> dbeta) {
     const std::int64_t tasks = (N + NORM_ROWS - 1) / NORM_ROWS;
     const Dropout dropout = key ? dropout_of(*key) : Dropout{};
     const Scratch<T> shares(Buffer::KERNEL, tasks * 2 * C);  // (tasks, 2, C): each task's of dgamma and dbeta
@@ -57,7 +48,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
         T* PYROBERTA_RESTRICT task_dgamma = partial + task * 2 * C;
         T* PYROBERTA_RESTRICT task_dbeta = task_dgamma + C;
         std::memset(task_dgamma, 0, 2 * C * sizeof(T));
-        for (std::int64_t n = task * NORM_ROWS; n < std::min(N, (task + 1) * NORM_ROWS); ++n) {
+        for (std::int64_t n = task * NORM_ROWS; n < std::min<std::int64_t>(N, (task + 1) * NORM_ROWS); ++n) {
             const T* dy_row = dy + n * C;
             const T* hat = x_hat + n * C;
             // dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, with dx̂ = dy · gamma
@@ -81,7 +72,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
             }
         }
     };
-    parallel(tasks, threads_for(double(N) * C / NUMBERS_PER_THREAD), some_rows, Order::INWARDS);
+    parallel(tasks, threads_for(double(N) * C / NUMBERS_PER_THREAD), some_rows, TaskOrder::INWARDS);
     std::memset(dgamma, 0, C * sizeof(T));
     std::memset(dbeta, 0, C * sizeof(T));
     for (std::int64_t task = 0; task < tasks; ++task) {

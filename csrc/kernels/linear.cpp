@@ -7,22 +7,17 @@ namespace pyroberta {
 namespace PYROBERTA_ISA {
 
 template <typename T>
-void linear_forward(const T* x,        // (N, I)
-                    Kernel<T> kernel,  // (I, O)
-                    const T* bias,     // (O,)
-                    std::int64_t N, std::int64_t I, std::int64_t O,
-                    T* y) {  // (N, O)
-    times_kernel(x, kernel, N, I, O, y,
+void linear_forward(In<T, 'N', 'I'> x, KernelIn<T, 'I', 'O'> kernel, In<T, 'O'> bias, Extent<'N'> N, Extent<'I'> I,
+                    Extent<'O'> O, Out<T, 'N', 'O'> y) {
+    times_kernel<T>(x, kernel, N, I, O, y,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
-             add_bias(y, O, bias, i, i_end, j, j_end);
+             add_bias<T>(y, O, bias, i, i_end, j, j_end);
          });
 }
 KERNEL(linear_forward)
 
 template <typename T>
-void column_sums(const T* x,  // (N, C)
-                 std::int64_t N, std::int64_t C,
-                 T* sums) {  // (C,)
+void column_sums(In<T, 'N', 'C'> x, Extent<'N'> N, Extent<'C'> C, Out<T, 'C'> sums) {
     constexpr std::int64_t BLOCK = 256;  // columns; a thread adds up all their rows, so the order is always the same
     parallel((C + BLOCK - 1) / BLOCK, threads_for(double(N) * C / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
         const std::int64_t j = task * BLOCK, count = std::min(BLOCK, C - j);

@@ -21,7 +21,7 @@ template <typename T, typename Epilogue>
 void times_kernel(const T* x, Kernel<T> kernel, std::int64_t N, std::int64_t I, std::int64_t O, T* y,
                   const Epilogue& epilogue) {
     if (kernel.is_prepared) {
-        multiply(rows_of(x, I), Prepared<T>{kernel.data}, N, O, I, y, O, false, epilogue);
+        multiply(rows_of(x, I), PreparedFactor<T>{kernel.data}, N, O, I, y, O, false, epilogue);
     } else {
         multiply(rows_of(x, I), columns_of(kernel.data, O), N, O, I, y, O, false, epilogue);
     }

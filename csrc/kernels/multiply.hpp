@@ -49,7 +49,7 @@ void multiply_few_rows(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t
 
 // A right factor that `prepare` has packed, all of it.
 template <typename T>
-struct Prepared {
+struct PreparedFactor {
     const T* data;
 
     // Its strips from column j on, between the depths p and p + PLAN.depth. At the end of the depth: the last ones.
@@ -61,7 +61,7 @@ struct Prepared {
 
 // The product where A has few rows and B was prepared: a sentence's tokens times a linear layer's kernel. A is read as it lies.
 template <typename T, typename Epilogue>
-void multiply_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+void multiply_few_rows(Factor<T> a, PreparedFactor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                       std::int64_t c_step, bool add, const Epilogue& epilogue) {
     constexpr std::int64_t BLOCK = 192;
     const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
@@ -93,12 +93,12 @@ void multiply_by_library(const Blas& library, Factor<T> a, Factor<T> b, std::int
 }
 
 // C (rows, columns) = A B, or C += A B; then epilogue(i, i_end, j, j_end) for each part of C, in the cache still, from the
-// thread that made it. The order of additions does not depend on the number of threads. B is a Factor or Prepared.
+// thread that made it. The order of additions does not depend on the number of threads. B is a Factor or PreparedFactor.
 template <typename T, typename Right, typename Epilogue>
 void multiply(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c, std::int64_t c_step,
           bool add, const Epilogue& epilogue) {
     constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
-    constexpr bool is_prepared = std::is_same_v<Right, Prepared<T>>;
+    constexpr bool is_prepared = std::is_same_v<Right, PreparedFactor<T>>;
     if (rows == 0 || columns == 0) return;
     if (depth == 0) {
         for (std::int64_t i = 0; i < rows && !add; ++i) std::fill_n(c + i * c_step, columns, T(0));

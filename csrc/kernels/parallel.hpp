@@ -20,7 +20,7 @@ PYROBERTA_ONE_COPY void run_task(const void* body, std::int64_t task, int slot) 
 // body(task, slot) for each task in [0, tasks), in any order. `slot` is below `threads`: the number of the part of scratch
 // memory that is the thread's own meanwhile.
 template <typename Body>
-PYROBERTA_INLINE void parallel(std::int64_t tasks, int threads, const Body& body, Order order = Order::RISING) {
+PYROBERTA_INLINE void parallel(std::int64_t tasks, int threads, const Body& body, TaskOrder order = TaskOrder::RISING) {
     if (threads <= 1 || tasks <= 1) {
         for (std::int64_t task = 0; task < tasks; ++task) run_task<Body>(&body, task, 0);
     } else {
@@ -38,7 +38,7 @@ PYROBERTA_INLINE void parallel_ranges(std::int64_t count, double numbers, const 
     const std::int64_t units = (count + unit - 1) / unit, ranges = threads > 1 ? std::min(units, RANGES * threads) : 1;
     const std::int64_t step = (units + ranges - 1) / ranges * unit;
     const auto range = [&](std::int64_t task, int) { body(task * step, std::min(count, (task + 1) * step)); };
-    parallel((count + step - 1) / step, threads, range, Order::INWARDS);
+    parallel((count + step - 1) / step, threads, range, TaskOrder::INWARDS);
 }
 
 }  // namespace PYROBERTA_ISA

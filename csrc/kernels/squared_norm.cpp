@@ -8,15 +8,15 @@ namespace PYROBERTA_ISA {
 
 // Σ x², in double. Chunks have sums of their own, added up in their order.
 template <typename T>
-double squared_norm(const T* x, std::int64_t size) {
+double squared_norm(In<T, 'P'> x, Extent<'P'> P) {
     constexpr std::int64_t CHUNK = 1 << 14;
-    const std::int64_t chunks = (size + CHUNK - 1) / CHUNK;
+    const std::int64_t chunks = (P + CHUNK - 1) / CHUNK;
     const Scratch<double> sums_of_chunks(Buffer::KERNEL, chunks);
     double* partial = sums_of_chunks.data();
     const auto add_up = [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t chunk = first; chunk < last; ++chunk) {
             const T* PYROBERTA_RESTRICT values = x + chunk * CHUNK;
-            const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
+            const std::int64_t count = std::min(CHUNK, P - chunk * CHUNK);
             double sums[16] = {};
             std::int64_t i = 0;
             for (; i + 16 <= count; i += 16) {

@@ -10,16 +10,16 @@
 namespace pyroberta {
 namespace {
 
-enum Order : int { ROW_MAJOR = 101 };
+enum MatrixOrder : int { ROW_MAJOR = 101 };
 enum Transpose : int { AS_IT_IS = 111, TRANSPOSED = 112 };
 
 // A factor as BLAS wants it: where its inner step is 1 it lies as it is read, else it is the transpose of what lies there.
-struct Layout {
+struct BlasFactor {
     Transpose transpose;
     std::int64_t step;
 };
 
-Layout layout(std::int64_t outer_step, std::int64_t inner_step, std::int64_t outer, std::int64_t inner) {
+BlasFactor blas_factor(std::int64_t outer_step, std::int64_t inner_step, std::int64_t outer, std::int64_t inner) {
     if (inner_step == 1) return {AS_IT_IS, std::max({outer_step, inner, std::int64_t{1}})};
     return {TRANSPOSED, std::max({inner_step, outer, std::int64_t{1}})};
 }
@@ -27,9 +27,9 @@ Layout layout(std::int64_t outer_step, std::int64_t inner_step, std::int64_t out
 template <typename Int, typename T>
 void call(void* function, Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
           std::int64_t c_step, bool add) {
-    using Gemm = void (*)(Order, Transpose, Transpose, Int, Int, Int, T, const T*, Int, const T*, Int, T, T*, Int);
-    const Layout left = layout(a.row_step, a.depth_step, rows, depth);
-    const Layout right = layout(b.depth_step, b.row_step, depth, columns);
+    using Gemm = void (*)(MatrixOrder, Transpose, Transpose, Int, Int, Int, T, const T*, Int, const T*, Int, T, T*, Int);
+    const BlasFactor left = blas_factor(a.row_step, a.depth_step, rows, depth);
+    const BlasFactor right = blas_factor(b.depth_step, b.row_step, depth, columns);
     reinterpret_cast<Gemm>(function)(ROW_MAJOR, left.transpose, right.transpose, static_cast<Int>(rows),
                                      static_cast<Int>(columns), static_cast<Int>(depth), T(1), a.data,
                                      static_cast<Int>(left.step), b.data, static_cast<Int>(right.step), T(add ? 1 : 0), c,

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t SMALL = 1 << 12;  // what is below is rounded up to it, so that few sizes exist
 
-struct Pool {
+struct MemoryPool {
     std::mutex mutex;
     std::unordered_map<void*, std::size_t> sizes;    // of everything in use
     std::multimap<std::size_t, void*> kept;          // by size
@@ -36,8 +36,8 @@ struct Pool {
     }
 };
 
-Pool& pool() {
-    static Pool* const only = new Pool;  // never destroyed: arrays may outlive static objects
+MemoryPool& pool() {
+    static MemoryPool* const only = new MemoryPool;  // never destroyed: arrays may outlive static objects
     return *only;
 }
 
@@ -52,7 +52,7 @@ Pool& pool() {
 void* pool_take(std::size_t bytes) {
     [[maybe_unused]] const std::size_t asked = bytes;
     bytes = std::max(SMALL, (bytes + 63) / 64 * 64);
-    Pool& blocks = pool();
+    MemoryPool& blocks = pool();
     const std::lock_guard<std::mutex> lock(blocks.mutex);
     void* memory = nullptr;
     const auto fit = blocks.kept.lower_bound(bytes);
@@ -82,7 +82,7 @@ void* pool_take(std::size_t bytes) {
 }
 
 void pool_give(void* memory) noexcept {
-    Pool& blocks = pool();
+    MemoryPool& blocks = pool();
     const std::lock_guard<std::mutex> lock(blocks.mutex);
     const auto place = blocks.sizes.find(memory);
     const std::size_t bytes = place->second;
@@ -98,14 +98,14 @@ void pool_give(void* memory) noexcept {
 }
 
 std::size_t pool_release() {
-    Pool& blocks = pool();
+    MemoryPool& blocks = pool();
     const std::lock_guard<std::mutex> lock(blocks.mutex);
     blocks.most_bytes = blocks.used_bytes;
     return blocks.release(0);
 }
 
 void pool_counts(std::size_t& used, std::size_t& kept) {
-    Pool& blocks = pool();
+    MemoryPool& blocks = pool();
     const std::lock_guard<std::mutex> lock(blocks.mutex);
     used = blocks.used_bytes;
     kept = blocks.kept_bytes;

@@ -57,7 +57,7 @@ struct Job {
     const void* const body;
     const std::int64_t tasks;
     const int most_workers;
-    const Order order;
+    const TaskOrder order;
     std::atomic<std::int64_t> begun{0};  // tasks; what is beyond the number of them was asked for in vain
     std::atomic<std::int64_t> down{0};   // INWARDS: of them, those that workers began
     std::int64_t up = 0;                 // INWARDS: those that the caller began
@@ -74,12 +74,12 @@ struct Job {
     std::int64_t take(int slot) {
         const std::int64_t count = begun.fetch_add(1, std::memory_order_relaxed);
         if (count >= tasks) return -1;
-        if (order == Order::RISING) return count;
+        if (order == TaskOrder::RISING) return count;
         return slot == 0 ? up++ : tasks - 1 - down.fetch_add(1, std::memory_order_relaxed);
     }
 };
 
-class Pool {
+class ThreadPool {
    public:
     void run(Job& job) {
         start_workers(job.most_workers);
@@ -223,14 +223,14 @@ class Pool {
 
 // The pool of this process. It is never destroyed: its workers sleep on it until the process ends. A forked child has none
 // of its parent's threads, and their locks may be held for ever, so it begins with a pool of its own.
-std::atomic<Pool*> current{nullptr};
+std::atomic<ThreadPool*> current{nullptr};
 std::atomic<int> most{0};                // 0 before it is known
 std::atomic<bool> is_counted{false};  // `most` is the number of processors, and a child may be given others
 
-Pool& pool() {
-    Pool* found = current.load(std::memory_order_acquire);
+ThreadPool& pool() {
+    ThreadPool* found = current.load(std::memory_order_acquire);
     if (!found) {
-        auto* made = new Pool;
+        auto* made = new ThreadPool;
         if (current.compare_exchange_strong(found, made, std::memory_order_acq_rel)) return *made;
         delete made;  // another thread was first
     }
@@ -277,12 +277,12 @@ int most_threads() {
 void set_most_threads(int threads) {
     is_counted.store(false);
     most.store(threads, std::memory_order_relaxed);
-    if (Pool* const found = current.load(std::memory_order_acquire)) found->try_again();
+    if (ThreadPool* const found = current.load(std::memory_order_acquire)) found->try_again();
 }
 
 std::string describe_threads() {
     const std::string wanted = "threads " + std::to_string(most_threads());
-    const Pool* const found = current.load(std::memory_order_acquire);
+    const ThreadPool* const found = current.load(std::memory_order_acquire);
     if (!found || !found->is_short()) return wanted;
     return wanted + " (the system starts no more than " + std::to_string(found->workers() + 1) + ")";
 }
@@ -294,7 +294,7 @@ int threads_for(double shares, std::int64_t tasks) {
     return std::max(1, static_cast<int>(std::min({double(most_threads()), shares, double(tasks)})));
 }
 
-void run_tasks(std::int64_t tasks, int threads, Order order, Task call, const void* body) {
+void run_tasks(std::int64_t tasks, int threads, TaskOrder order, Task call, const void* body) {
     Job job{call, body, tasks, static_cast<int>(std::min<std::int64_t>(tasks, threads)) - 1, order};
     pool().run(job);
 }

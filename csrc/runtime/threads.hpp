@@ -35,11 +35,11 @@ using Task = void (*)(const void* body, std::int64_t task, int slot);
 // Who takes which task. RISING: each thread takes the next one. INWARDS: the caller goes up from the first one and the
 // workers go down from the last, until they meet: for passes over arrays, so that a thread mostly finds what it had in its
 // cache from the pass before.
-enum class Order { RISING, INWARDS };
+enum class TaskOrder { RISING, INWARDS };
 
 // Runs the tasks [0, tasks) on the calling thread and at most threads - 1 workers, and returns when all are done. Where
 // one throws, tasks that nobody has begun are dropped, and the first exception is thrown to the caller. Allocates
 // nothing but workers that are not there yet; where none can be started, fewer threads do the work.
-void run_tasks(std::int64_t tasks, int threads, Order order, Task call, const void* body);
+void run_tasks(std::int64_t tasks, int threads, TaskOrder order, Task call, const void* body);
 
 }  // namespace pyroberta

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import copyreg
 import operator
+import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -14,6 +19,7 @@ from pyroberta.ops import REFERENCE, Ops
 from pyroberta.ops.precision import precision as policy
 
 MOST_THREADS = 1 << 16
+SIMULATOR = "PYROBERTA_CUDA_SIM"  # an environment variable: the path of the extension `_cuda_sim`
 WRONG = "RuntimeError: PYROBERTA_"  # how a reason begins that an environment variable gave
 
 
@@ -38,6 +44,10 @@ def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
     >>> get_ops("numpy").name
     'numpy'
     """
+    if name == "cuda-sim" and SIMULATOR in os.environ:  # for tests; no listing has it
+        if precision == "float64":
+            raise BackendError("the backend 'cuda-sim' has float32 and mixed_bfloat16, not float64")
+        return _cuda_sim(os.environ[SIMULATOR], precision)
     if policy(precision).is_mixed and name in ("auto", *_MAKERS):
         if name not in ("auto", "numpy") or precision not in _MIXED:
             raise BackendError(
@@ -188,6 +198,20 @@ def _native_blas() -> tuple[Ops, str]:
     return import_module(
         "pyroberta.backends.native"
     ).native_blas_ops(), f"products by {_numpy()[1]}, the rest by {about}"
+
+
+@cache
+def _simulator(path: str) -> Any:
+    loader = ExtensionFileLoader("_cuda_sim", path)
+    extension = module_from_spec(ModuleSpec("_cuda_sim", loader, origin=path))
+    loader.exec_module(extension)
+    return extension
+
+
+@cache
+def _cuda_sim(path: str, precision: str) -> Ops:
+    simulated: Ops = import_module("pyroberta.backends.cuda").cuda_ops(_simulator(path), precision)
+    return replace(simulated, name="cuda-sim")
 
 
 _MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {

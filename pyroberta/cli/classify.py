@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pyroberta.cli import options, training
 from pyroberta.cli.parser import Actions
-from pyroberta.cli.streams import bar
-from pyroberta.cli.texts import add_source, add_texts, given_texts, source_of
+from pyroberta.cli.texts import add_source, add_texts, answers, given_texts, source_of
 from pyroberta.data.labels import MOST_NAMES, giver_of, warn_of_many
 from pyroberta.formats.budget import printable
+from pyroberta.formats.counts import counted
 from pyroberta.model.callers import callers_level
+
+if TYPE_CHECKING:
+    from pyroberta.presets.preset import Preset
+    from pyroberta.tasks.text_classifier import TextClassifier
 
 SUMMARY = "train a classifier of texts, measure it, and ask it"
 EXAMPLES = (
@@ -42,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate = actions.add("evaluate", "precision, recall, F1 and errors of each class, and which are confused")
     add_source(evaluate, has_labels=True)
     predict = actions.add("predict", "the most likely class of each text")
-    add_texts(predict)
+    add_texts(predict, has_pairs=True)
     for one in (evaluate, predict):
         options.add_preset(one, required=True)
         options.add_backend(one)
@@ -82,8 +87,24 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     rate = preset.learning_rates.get("masked_lm")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"y gives \d+ classes")  # the warning with the column is out
-        result = training.train(arguments, model, source.texts, labels, validation, rate_of_masked_lm=rate)
+        result = training.train(arguments, model, source, labels, validation, rate_of_masked_lm=rate)
+    if not (result.get("interrupted") or result.get("diverged")):
+        _hint_at_chance(labels, result["history"])
     return {**result, "labels": model.labels}
+
+
+def _hint_at_chance(labels: list[str], history: Mapping[str, Sequence[float]]) -> None:
+    """Says on stderr if the last epoch's loss is that of guessing: the entropy of the classes' shares."""
+    shares = [count / len(labels) for count in Counter(labels).values()]
+    chance = -sum(share * math.log(share) for share in shares)
+    name = "val_loss" if "val_loss" in history else "loss"
+    loss = [*history.get(name, ())][-1:]
+    if loss and loss[0] > 0.98 * chance:
+        print(
+            f"pyroberta: {name} {loss[0]:.4f} of the last epoch is that of guessing ({chance:.4f}), so the classifier "
+            "has learned hardly anything yet: give more --epochs, or a higher --learning-rate, such as 1e-3",
+            file=sys.stderr,
+        )
 
 
 def _check_share(labels: list[str], share: float) -> None:
@@ -128,7 +149,7 @@ def _classes(names: list[str], labels: list[str]) -> str:
     "2 classes: ' good' (1 text), 'good' (2 texts)"
     """
     counts = Counter(labels)
-    some = [f"{name!r} ({counts[name]} text{'s' * (counts[name] != 1)})" for name in names[:MOST_NAMES]]
+    some = [f"{name!r} ({counted(counts[name], 'text')})" for name in names[:MOST_NAMES]]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"{len(names)} classes: {', '.join(some)}{more}"
 
@@ -143,7 +164,7 @@ def _in_order(name: str) -> tuple[bool, int, str]:
     return not is_number, int(name) if is_number else 0, name
 
 
-def _model_for(arguments: argparse.Namespace, preset: Any, names: list[str]) -> Any:
+def _model_for(arguments: argparse.Namespace, preset: Preset, names: list[str]) -> TextClassifier:
     """The preset with a head for these classes: its own, if it is a classifier for them, or a fresh one.
 
     Raises:
@@ -166,7 +187,7 @@ def _model_for(arguments: argparse.Namespace, preset: Any, names: list[str]) -> 
     return model
 
 
-def _loaded(arguments: argparse.Namespace) -> Any:
+def _loaded(arguments: argparse.Namespace) -> TextClassifier:
     """The classifier that `--model` names.
 
     Raises:
@@ -211,17 +232,15 @@ def _evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _predict(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Asks a classifier. There is a result for each text, with the class's number, name and probability."""
-    from pyroberta.tasks.streaming import stream
-
-    source, model = given_texts(arguments), _loaded(arguments)
-    how = {
-        "long_texts": arguments.long_texts,
-        "batch_size": arguments.batch_size,
-        "verbose": bar(arguments),
-        "place": source.place,
-    }
+    source, model = given_texts(arguments, streams=True), _loaded(arguments)
+    if source.is_once and "batch_size" in arguments.given:
+        warnings.warn(
+            "--batch-size has no effect on a pipe, whose texts are classified one by one as they come: write them to a "
+            "file first, or leave it out",
+            stacklevel=callers_level(),
+        )
     width = max(len(printable(name)) for name in model.labels)
-    for text, found in zip(source.texts, stream(model, "classify", source.texts, **how), strict=True):
+    for text, found in answers(arguments, model, "classify", source, batch_size=arguments.batch_size):
         if not arguments.json:
             line = text if isinstance(text, str) else " | ".join(text)
             print(f"{printable(found.name):<{width}}  {found.score:6.1%}  {line}")

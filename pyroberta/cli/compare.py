@@ -7,6 +7,8 @@ import os
 from typing import Any
 
 from pyroberta.cli import options
+from pyroberta.cli.exit_codes import UsageError
+from pyroberta.cli.places import check_places
 
 SUMMARY = "the first tensor of another implementation that differs from a trace, and why"
 EXAMPLES = (
@@ -49,14 +51,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.oracle.golden import read_trace
     from pyroberta.oracle.page import page
 
+    read = [("GOLDEN", arguments.golden), ("THEIRS", arguments.theirs), ("--names", arguments.names)]
+    check_places(read, [("--report", arguments.report)])
     path = as_path(arguments.report) if arguments.report else None
     if path and path.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.report} exists already. Give another name, or --overwrite to replace it")
-    for given in (arguments.golden, arguments.theirs):
-        if path and path.exists() and path.samefile(as_path(given)):
-            raise ValueError(f"--report {arguments.report} is one of the files that are compared. Give another name")
     if arguments.overwrite and not path:
-        raise ValueError("--overwrite has no effect without --report")
+        raise UsageError("--overwrite has no effect without --report")
     names = None
     if arguments.names:
         names = read_json(as_path(arguments.names))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from pyroberta.cli import options
+from pyroberta.cli.exit_codes import UsageError
 from pyroberta.cli.parser import Actions
+from pyroberta.cli.places import check_places
 
 SUMMARY = "a suite of cases for an implementation in any language"
 EXAMPLES = (
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     make = actions.add("make", "write a suite: its README.md tells its format")
     make.add_argument("suite", metavar="SUITE", help="the directory of the suite")
-    make.add_argument("--seed", type=options.whole, metavar="N", default=0, help="that inputs are drawn from")
+    make.add_argument("--seed", type=options.seed, metavar="N", default=0, help="that inputs are drawn from")
     make.add_argument(
         "--precision", choices=PRECISIONS, metavar="NAME", default="float32",
         help=f"of the arithmetic that the bounds allow: {' or '.join(PRECISIONS)}",
@@ -65,6 +66,7 @@ def _make(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.formats.files import as_path
     from pyroberta.oracle.conformance import kinds, suite
 
+    check_places([], [("SUITE", arguments.suite)])
     directory = as_path(arguments.suite)
     if directory.exists() and not arguments.overwrite and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(
@@ -93,8 +95,11 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.formats.safetensors_io import Appended
     from pyroberta.oracle.conformance import kinds, suite, verdicts
 
-    if arguments.output and os.path.exists(as_path(arguments.output)) and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} exists already. Give another name, or --overwrite to replace it")
+    if arguments.overwrite and not arguments.output:
+        raise UsageError("--overwrite has no effect without --output")
+    if arguments.output:
+        check_places([("SUITE", arguments.suite)], [("--output", arguments.output)])
+        options.check_output_file(arguments)
     given = suite.read(arguments.suite)
     answers = kinds.answers(given, arguments.backend)
     if arguments.output:

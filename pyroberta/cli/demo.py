@@ -14,6 +14,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.cli import options
+from pyroberta.cli.exit_codes import UsageError
+from pyroberta.cli.places import check_places
 from pyroberta.data import speeches
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
@@ -30,7 +32,7 @@ EXAMPLES = (
 HELD_OUT = 200  # paragraphs at the end of the speeches, never trained on
 PROMPTS = (
     "My fellow <mask>, tonight I want to speak to you.",
-    "We must protect Social <mask> and Medicare.",
+    "Tonight, the state of our <mask> is strong.",
     "God bless the United States of <mask>.",
 )
 
@@ -48,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result is that of `adapt` or `from_scratch`."""
+    if arguments.overwrite and not arguments.output:
+        raise UsageError("--overwrite has no effect without --output")
     if arguments.output:
+        check_places([], [("--output", arguments.output)])
         options.check_free(arguments, arguments.output)
     train = from_scratch if arguments.from_scratch else adapt
     output = Path(arguments.output) if arguments.output else None

@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyroberta.cli import options
+from pyroberta.cli.exit_codes import UsageError
+from pyroberta.cli.places import check_places
 from pyroberta.cli.streams import bar
-from pyroberta.cli.texts import add_texts, given_texts, source_of
+from pyroberta.cli.texts import add_texts, answers, given_texts, source_of
+from pyroberta.formats.counts import counted
 
 SUMMARY = "the embeddings of texts, in a file or as JSON, and which texts are alike"
 EXAMPLES = (
@@ -53,60 +56,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Any:
     """Runs the command. The result has an entry for each text. With `--output` it describes the file."""
     _check(arguments)
-    source, model = given_texts(arguments), options.load_model(arguments)
-    texts = source.texts
-    how = {"layer": arguments.layer, "long_texts": arguments.long_texts}
-    if arguments.normalize:
-        fitted_on = texts if arguments.fitted_on is None else source_of(arguments, arguments.fitted_on).texts
-        how["normalize"] = model.fit_normalization(
-            fitted_on, arguments.normalize, num_dimensions=arguments.dimensions, **how, verbose=bar(arguments)
-        )
-    how["place"] = source.place
     run = {"output": _to_file, "nearest": _nearest, "neighbours": _neighbours}
-    name = next((name for name in run if getattr(arguments, name)), "")
-    return run.get(name, _as_lines)(arguments, model, texts, how)
+    of_all = next((run[name] for name in run if getattr(arguments, name)), None)
+    is_fitted_on_them = bool(arguments.normalize) and arguments.fitted_on is None
+    source = given_texts(arguments, streams=not (of_all or is_fitted_on_them))
+    model = options.load_model(arguments)
+    how = {"layer": arguments.layer}
+    if arguments.normalize:
+        how["normalize"] = model.fit_normalization(
+            source.texts if is_fitted_on_them else source_of(arguments, arguments.fitted_on).texts,
+            arguments.normalize,
+            num_dimensions=arguments.dimensions,
+            long_texts=arguments.long_texts,
+            verbose=bar(arguments),
+            **how,
+        )
+    if not of_all:
+        return _as_lines(answers(arguments, model, "embed", source, **how))
+    return of_all(arguments, model, source.texts, {**how, "place": source.place})
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Checks the options before any work.
 
     Raises:
-        ValueError, FileExistsError, OSError: for options without effect, and for a file that can't be written.
+        UsageError, FileExistsError, OSError: for options without effect, and for a file that can't be written.
     """
-    from pyroberta.formats.atomic import check_place
-    from pyroberta.formats.files import as_path
-
     is_search = bool(arguments.nearest) or arguments.neighbours
     if not (arguments.output or is_search or arguments.json):
-        raise ValueError("nothing to do with the embeddings: give -o FILE.npy, --json, --nearest QUERY or --neighbours")
+        raise UsageError("nothing to do with the embeddings: give -o FILE.npy, --json, --nearest QUERY or --neighbours")
     if arguments.top_k and not is_search:
-        raise ValueError("--top-k has no effect without --nearest or --neighbours: give one of them, or leave it out")
+        raise UsageError("--top-k has no effect without --nearest or --neighbours: give one of them, or leave it out")
     if arguments.fitted_on and not arguments.normalize:
-        raise ValueError("--fitted-on has no effect without --normalize: give --normalize center or --normalize whiten")
+        raise UsageError("--fitted-on has no effect without --normalize: give --normalize center or --normalize whiten")
+    if arguments.fitted_on == "-" and arguments.file in (None, "-") and arguments.texts in ([], ["-"]):
+        raise UsageError("the texts and --fitted-on are both standard input, which can be read once: give a file")
     if arguments.dimensions and arguments.normalize != "whiten":
-        raise ValueError("--dimensions has no effect without --normalize whiten")
+        raise UsageError("--dimensions has no effect without --normalize whiten")
     if arguments.overwrite and not arguments.output:
-        raise ValueError("--overwrite has no effect without --output")
+        raise UsageError("--overwrite has no effect without --output")
     if arguments.output:
         if os.path.splitext(arguments.output)[1] not in OUTPUTS:
-            raise ValueError(f"--output {arguments.output} should end with {' or '.join(OUTPUTS)}")
-        path = as_path(arguments.output)
-        if path.exists() and not arguments.overwrite:
-            raise FileExistsError(f"{path} exists already. Give another name, or --overwrite to replace it")
-        check_place(path)
+            raise UsageError(f"--output {arguments.output} should end with {' or '.join(OUTPUTS)}")
+        names = ("file", "fitted_on", "model")
+        read = [(f"--{name.replace('_', '-')}", getattr(arguments, name)) for name in names]
+        check_places(read, [("--output", arguments.output)])
+        options.check_output_file(arguments)
 
 
 def _vectors(arguments: argparse.Namespace, model: Any, texts: Sequence[str], how: dict[str, Any]) -> Iterator[Any]:
     """The embedding of each text, as they come."""
     from pyroberta.tasks.streaming import stream
 
-    return stream(model, "embed", texts, verbose=bar(arguments), **how)
+    return stream(model, "embed", texts, long_texts=arguments.long_texts, verbose=bar(arguments), **how)
 
 
-def _as_lines(
-    arguments: argparse.Namespace, model: Any, texts: Sequence[str], how: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    for text, vector in zip(texts, _vectors(arguments, model, texts, how), strict=True):
+def _as_lines(vectors: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
+    for text, vector in vectors:
         yield {"text": text, "embedding": vector.tolist()}
 
 
@@ -131,7 +137,7 @@ def _to_file(arguments: argparse.Namespace, model: Any, texts: Sequence[str], ho
         file = NewFile.of("".join(f"{as_json(record, indent=None)}\n" for record in records))
     replace_files(path.parent, {path.name: file})
     if not arguments.json:
-        print(f"saved {len(vectors)} embeddings of {vectors.shape[1]} numbers to {arguments.output}")
+        print(f"saved {counted(len(vectors), 'embedding')} of {vectors.shape[1]} numbers to {arguments.output}")
     return {"saved": arguments.output, "texts": len(vectors), "dimensions": vectors.shape[1]}
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from pyroberta.cli import options
 from pyroberta.cli.streams import figures
-from pyroberta.cli.texts import add_source, source_of
+from pyroberta.cli.texts import add_source, placed, source_of
 
 SUMMARY = "loss, accuracy and perplexity on a text file, from fixed masks"
 EXAMPLES = (
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
     """Runs the command. The result has each metric by its name."""
-    texts = source_of(arguments, arguments.texts).texts
+    source = source_of(arguments, arguments.texts)
     values: dict[str, float] = options.load_model(arguments).evaluate(
-        texts,
+        placed(source),
         batch_size=arguments.batch_size,
         long_texts=arguments.long_texts,
         full_sentences=arguments.full_sentences,

@@ -13,19 +13,30 @@ from pyroberta.formats.interrupts import leave
 OK, FAILED, WRONG, DIVERGED, SIGNALLED = 0, 1, 2, 3, 128  # argparse exits with 2, too; a signal's number is added
 MEANINGS = {
     OK: "done",
-    FAILED: (
-        "failed while it ran (no room, no memory, no connection, a package that is not installed), or `compare` or "
-        "`conformance` found something beyond rounding, whose errors are all 2"
-    ),
-    WRONG: "what was given is wrong (an option, a value, a text, a file, a preset)",
-    DIVERGED: "the training diverged, and what it gave is in OUTPUT.diverged",
-    SIGNALLED + 2: "stopped by Ctrl-C; `fit` and `classify train` save what was trained so far, as by the next two",
-    SIGNALLED + 15: "stopped by SIGTERM",
-    SIGNALLED + 1: "stopped by a terminal's end",
+    FAILED: "a failure while it ran: no room, no memory, no connection, a package that is not installed",
+    WRONG: "a wrong argument: an option, a value, a text, a file, a preset",
+    DIVERGED: "a training that diverged, whose model is in OUTPUT.diverged",
+    SIGNALLED + 2: "a stop by Ctrl-C",
+    SIGNALLED + 15: "a stop by SIGTERM",
+    SIGNALLED + 1: "a stop by the end of the terminal",
 }
-EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
-# Errors of the input. All other errors are failures of the run.
-WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+NOTES = (
+    "For `compare` and `conformance`, 1 means a difference beyond rounding, and every error is 2.",
+    "If `fit` or `classify train` is stopped, it saves what was trained so far.",
+)
+EXIT_CODES = " ".join(["Exit codes:", *(f"{code} means {meaning}." for code, meaning in MEANINGS.items()), *NOTES])
+# Errors of the input, and warnings that PYTHONWARNINGS=error raises. All other errors are failures of the run.
+WRONGLY_GIVEN = (
+    *(ValueError, TypeError, Warning),
+    *(FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError),
+)
+
+
+class UsageError(ValueError):
+    """The error for a command line that is wrong by itself, whatever the files hold that it names: options that
+    contradict each other or have no effect, or a value that has the wrong form. The usage is shown with it, as with an
+    error of the parser.
+    """
 
 
 class Stopped(KeyboardInterrupt):

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.streams import bar
-from pyroberta.cli.texts import add_texts, given_texts
+from pyroberta.cli.texts import add_texts, answers, given_texts
 from pyroberta.text.long_texts import LONG_TEXTS
 
 SUMMARY = "the most likely words for every <mask>"
@@ -24,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_texts(parser, "texts with <mask>")
     options.add_model(parser)
     parser.add_argument("-k", "--top-k", type=options.positive, metavar="N", default=5, help="candidates for each mask")
-    parser.add_argument("--targets", metavar="WORD,WORD", help="rank these words alone")
+    parser.add_argument("--targets", type=options.words, metavar="WORD,WORD", help="rank these words alone")
     # Each mask has one result, so a text is never split.
     options.add_long_texts(parser, "refuse", [how for how in LONG_TEXTS if how != "split"])
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -32,20 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Runs the command. Yields a result for each text, with the candidates for each of its masks."""
-    from pyroberta.tasks.streaming import stream
-
-    source, model = given_texts(arguments), options.load_model(arguments)
-    targets = None
-    if arguments.targets is not None:
-        targets = [word.strip() for word in arguments.targets.split(",") if word.strip()]
-    how = {
-        "long_texts": arguments.long_texts,
-        "top_k": arguments.top_k,
-        "targets": targets,
-        "verbose": bar(arguments),
-        "place": source.place,
-    }
-    for text, fillings in zip(source.texts, stream(model, "fill_mask", source.texts, **how), strict=True):
+    source, model = given_texts(arguments, streams=True), options.load_model(arguments)
+    how = {"top_k": arguments.top_k, "targets": arguments.targets}
+    for text, fillings in answers(arguments, model, "fill_mask", source, **how):
         masks = fillings if isinstance(fillings[0], list) else [fillings]
         if not arguments.json:
             print("\n".join([text, *_lines(masks)]))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyroberta.cli import options, training
+from pyroberta.cli.exit_codes import UsageError
 from pyroberta.cli.texts import add_source, source_of
+
+if TYPE_CHECKING:
+    from pyroberta.tasks.masked_lm import MaskedLM
 
 SUMMARY = "train a model on texts and save it"
 EXAMPLES = (
@@ -42,26 +46,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result is that of `training.train`."""
     if arguments.tokenizer and not arguments.fresh:
-        raise ValueError(
+        raise UsageError(
             "--tokenizer needs --fresh: the preset's weights belong to its own vocabulary, so another vocabulary needs "
             "a new model"
         )
     training.check(arguments)
     is_share = training.share_or_file(arguments) is not None
-    texts = source_of(arguments, arguments.texts).texts
+    source = source_of(arguments, arguments.texts)
     held_out = None if is_share or arguments.validation is None else source_of(arguments, arguments.validation)
     if arguments.tokenizer:
         model = _fresh_model(arguments)
     else:
         model = options.load_model(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
     if arguments.whole_words:
+        assert model.preprocessor is not None  # a preset without one was refused
         model.preprocessor.whole_words = True
     return training.train(
-        arguments, model, texts, validation=held_out and held_out.texts, full_sentences=arguments.full_sentences
+        arguments, model, source, validation=held_out and held_out.texts, full_sentences=arguments.full_sentences
     )
 
 
-def _fresh_model(arguments: argparse.Namespace) -> Any:
+def _fresh_model(arguments: argparse.Namespace) -> MaskedLM:
     """A model of the preset's shape with fresh values and a new vocabulary."""
     from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.backbone import Backbone

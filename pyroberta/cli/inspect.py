@@ -135,7 +135,7 @@ def _lines(found: Mapping[str, Any], indent: str = "") -> list[str]:
         if isinstance(value, Mapping) and value:
             lines += [title, *_lines(value, indent + "  ")]
         else:
-            text = UNSTATED.get(name, "none") if value is None else _shown(value)
+            text = UNSTATED.get(name, "none") if value is None else _as_text(value)
             lines.append(printable(f"{title:<{27 + len(indent)}}{text}"))
     return lines
 
@@ -144,7 +144,7 @@ def _dtype(tensor: Any) -> str:
     return DTYPES.get(tensor.dtype, str(tensor.dtype))
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, list | tuple | Mapping):
         return ", ".join(map(str, value)) or "none"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

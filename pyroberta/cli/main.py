@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from pyroberta.cli.exit_codes import OK, code_of_error, code_of_stop, stoppable
+from pyroberta.cli.exit_codes import OK, UsageError, code_of_error, code_of_stop, stoppable
 from pyroberta.cli.options import as_typed
 from pyroberta.cli.parser import build_parser
 from pyroberta.cli.streams import Output, as_json, show_warning
@@ -39,8 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
             # Python flushes stdout once more when it ends, which must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
-            print(f"pyroberta: {as_typed(str(error)) or type(error).__name__}", file=sys.stderr)
+        except (
+            ValueError,
+            TypeError,
+            OSError,
+            ArithmeticError,
+            ImportError,
+            MemoryError,
+            RuntimeError,
+            Warning,
+        ) as error:
+            _tell(error, getattr(arguments, "parser", None))
             return max(code_of_error(error), getattr(arguments.command, "LEAST_ERROR", OK))
     return int(arguments.exit_code)
 
@@ -57,6 +66,15 @@ def _run(arguments: argparse.Namespace) -> None:
     if isinstance(result, Iterator):
         for record in result:
             if arguments.json:
-                print(as_json(record, indent=None), flush=True)
+                print(as_json(record, indent=None))
+            sys.stdout.flush()
     elif arguments.json:
         print(as_json(result))
+
+
+def _tell(error: Exception, parser: argparse.ArgumentParser | None) -> None:
+    """Prints an error as the parser of the command does, and the usage only if the command line itself is wrong."""
+    if parser and isinstance(error, UsageError):
+        parser.print_usage(sys.stderr)
+    program = parser.prog if parser else "pyroberta"
+    print(f"{program}: error: {as_typed(str(error)) or type(error).__name__}", file=sys.stderr)

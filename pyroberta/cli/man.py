@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 
 SUMMARY = "the manual page, for `man -l -`"
 EXAMPLES = (
@@ -31,8 +32,8 @@ def page() -> str:
     ['.TH', 'PYROBERTA', '1']
     """
     from pyroberta import __version__
-    from pyroberta.cli.exit_codes import MEANINGS
-    from pyroberta.cli.parser import DESCRIPTION, build_parser, every_parser, subparsers
+    from pyroberta.cli.exit_codes import MEANINGS, NOTES
+    from pyroberta.cli.parser import DESCRIPTION, EXAMPLES, build_parser, every_parser, subparsers
 
     parser = build_parser()
     lines = [
@@ -50,9 +51,10 @@ def page() -> str:
     ]
     for one in list(every_parser(parser))[1:]:
         lines += _section(one, has_actions=bool(subparsers(one)))
-    lines += [".SH EXIT STATUS"]
+    lines += [".SH EXAMPLES", *_roff_of(EXAMPLES), ".SH EXIT STATUS"]
     for code, meaning in MEANINGS.items():
         lines += [".TP", f".B {code}", _text(meaning)]
+    lines += [line for note in NOTES for line in (".PP", _text(note))]
     return "\n".join(lines) + "\n"
 
 
@@ -69,8 +71,13 @@ def _section(parser: argparse.ArgumentParser, *, has_actions: bool) -> list[str]
         lines += [".TP", _heading(parser, action), _text(_help(parser, action))]
     examples = parser.get_default("examples") or []
     if examples:
-        lines += [".PP", "Examples:", ".PP", ".nf", ".RS", *map(_text, examples), ".RE", ".fi"]
+        lines += [".PP", "Examples:", ".PP", *_roff_of(examples)]
     return lines
+
+
+def _roff_of(examples: Sequence[str]) -> list[str]:
+    """Examples, each on a line of the page."""
+    return [".nf", ".RS", *map(_text, examples), ".RE", ".fi"]
 
 
 def _heading(parser: argparse.ArgumentParser, action: argparse.Action) -> str:

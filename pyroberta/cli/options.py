@@ -9,11 +9,14 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyroberta.backends import NAMES as BACKENDS
 from pyroberta.data.paths import NO_TEXT
 from pyroberta.text.long_texts import LONG_TEXTS
+
+if TYPE_CHECKING:
+    from pyroberta.tasks.masked_lm import MaskedLM
 
 SCHEDULES = ("linear", "cosine", "constant")
 
@@ -35,7 +38,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
+def load_model(arguments: argparse.Namespace, **keywords: Any) -> MaskedLM:
     """Returns the `MaskedLM` that `--model`, `--backend` and `--fresh-head` name. `keywords` are those of
     `from_preset`.
 
@@ -88,7 +91,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--accumulate", type=positive, default=1, metavar="N", help="steps whose gradients make an update"
     )
     group.add_argument(
-        "--learning-rate", type=number, metavar="RATE",
+        "--learning-rate", type=at_least_0, metavar="RATE",
         help="the highest, of Adam (default: what the preset recommends, else 5e-05)",
     )  # fmt: skip
     group.add_argument(
@@ -105,9 +108,10 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--clip", type=above_0, metavar="NORM", help="the largest norm of an update's gradient")
     group.add_argument("--lora", type=positive, metavar="RANK", help="train low-rank changes of attention alone")
     group.add_argument(
-        "--freeze", metavar="REGEX", action="append", default=[], help="leave parameters with such names alone"
-    )
-    group.add_argument("--seed", type=whole, metavar="N", default=0, help="of order, masks and dropout")
+        "--freeze", type=regex, metavar="REGEX", action="append", default=[],
+        help="leave parameters alone whose whole name matches, such as 'embeddings.*'",
+    )  # fmt: skip
+    group.add_argument("--seed", type=seed, metavar="N", default=0, help="of order, masks and dropout")
     group = parser.add_argument_group("evaluation and stopping")
     group.add_argument(
         "--validation", type=place, metavar="FILE|SHARE",
@@ -136,8 +140,10 @@ def add_full_sentences(parser: argparse.ArgumentParser) -> None:
 
 
 _IN_A_SHELL = {  # lines of Python, as patterns -> what does the same on the command line
+    r"model\.upload\('(.+)'\)": r"`pyroberta upload DIR \1`",
     r"\bload_weights=False gives": "`pyroberta fit --fresh` gives",
     r"Pass the open file: open\((.+), encoding='([^']+)'\)": r"Convert it: iconv -f \2 -t utf-8 \1 > NEW",
+    r"Open it as text in (\S+), and pass the open file": r"Convert it first, by iconv -f \1 -t utf-8",
     r"Pass its table and column=: pandas\.\w+\(.+\)": "Convert it to CSV or Parquet",
     r"(If pandas wrote it), pass the table with column=: pandas\.read_json\(.+\)": r"\1, add orient='records' there",
 }
@@ -156,6 +162,7 @@ def as_typed(message: str) -> str:
     message = message.replace("full_sentences=True", "--full-sentences").replace("per_line=False", "--whole-files")
     message = message.replace(" in pyroberta.data.open_source:", ":").replace(f". {NO_TEXT}", "")
     message = message.replace(", and continue with append=True", "")  # which the line to go on with does by itself
+    message = message.replace("the preprocessor's sequence_length is", "the model takes")
     message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
     for found, instead in _IN_A_SHELL.items():
         message = re.sub(found, instead, message)
@@ -202,6 +209,25 @@ def place(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError(f"must be the name of a file or a directory, got {text!r}")
     return text
+
+
+def check_output_file(arguments: argparse.Namespace) -> None:
+    """Checks, before any work, that the file of `--output` can be written.
+
+    Raises:
+        FileExistsError: if it exists, without `--overwrite`.
+        IsADirectoryError: if it is a directory.
+        OSError: if nothing can be created there. See `check_place`.
+    """
+    from pyroberta.formats.atomic import check_place
+    from pyroberta.formats.files import as_path
+
+    path = as_path(arguments.output)
+    if path.is_dir():
+        raise IsADirectoryError(f"can't save to {path}: it is a directory. Give another name.")
+    if path.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{path} exists already. Give another name, or --overwrite to replace it")
+    check_place(path)
 
 
 def safetensors_file(text: str) -> str:
@@ -261,3 +287,31 @@ def whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+
+
+def seed(text: str) -> int:
+    """Returns a seed, a whole number of 64 bits."""
+    if 0 <= whole(text) < 1 << 64:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {(1 << 64) - 1}, got {text!r}")
+
+
+def regex(text: str) -> str:
+    """Checks that a text is a regular expression, and returns it."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
+    return text
+
+
+def words(text: str) -> list[str]:
+    """Returns words that commas part, without white space around them.
+
+    >>> words("door, window,")
+    ['door', 'window']
+    """
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"must name words, such as door,window; got {text!r}")
+    return found

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.streams import bar
-from pyroberta.cli.texts import add_texts, given_texts
+from pyroberta.cli.texts import add_texts, answers, given_texts
 
 RULES = ("original", "within_word_l2r")
 SUMMARY = "how likely each token of a text is, given the others"
@@ -35,17 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Runs the command. Yields a result for each text, with its score."""
-    from pyroberta.tasks.streaming import stream
-
-    source, model = given_texts(arguments), options.load_model(arguments)
-    how = {
-        "long_texts": arguments.long_texts,
-        "rule": arguments.rule,
-        "batch_size": arguments.batch_size,
-        "verbose": bar(arguments),
-        "place": source.place,
-    }
-    for text, score in zip(source.texts, stream(model, "score", source.texts, **how), strict=True):
+    source, model = given_texts(arguments, streams=True), options.load_model(arguments)
+    how = {"rule": arguments.rule, "batch_size": arguments.batch_size}
+    for text, score in answers(arguments, model, "score", source, **how):
         if not arguments.json:
             print(f"{score.total:10.3f}  perplexity {score.perplexity:<10.4g}  {text}")
         yield {"text": text, **score.as_dict()}

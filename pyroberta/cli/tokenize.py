@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.texts import add_texts, given_texts
+from pyroberta.cli.texts import add_texts, given_texts, parts
 
 SUMMARY = "the tokens of texts, their ids, and the characters that each is from"
 EXAMPLES = (
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from pyroberta.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.from_preset(arguments.model)
-    for text in given_texts(arguments).texts:
+    for text in (text for some, _ in parts(arguments, given_texts(arguments, streams=True)) for text in some):
         ids, offsets = tokenizer.encode_with_offsets(text, add_special_tokens=not arguments.no_special_tokens)
         tokens = [tokenizer.decode([id]) for id in ids]
         if not arguments.json:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyroberta.cli import options
+from pyroberta.cli.places import check_places
 from pyroberta.cli.texts import add_texts, given_texts
+
+if TYPE_CHECKING:
+    from pyroberta.tasks.masked_lm import MaskedLM
+    from pyroberta.training.optimizers import Optimizer
 
 SUMMARY = "every tensor of an update, by name, in a file"
 EXAMPLES = ('pyroberta trace "A dog barks." -o golden.safetensors',)
@@ -17,7 +22,7 @@ BOUNDS = ("float32", "mixed_bfloat16", "float64", "none")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    add_texts(parser)
+    add_texts(parser, has_pairs=True)
     options.add_model(parser)
     parser.add_argument(
         "-o", "--output", type=options.safetensors_file, metavar="FILE", required=True,
@@ -52,16 +57,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.oracle.golden import TraceFile
     from pyroberta.oracle.trace import trace
 
-    file = os.path.expanduser(arguments.output)
-    if os.path.exists(file) and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} exists already. Give another name, or --overwrite to replace it")
+    read = [("--" + name, getattr(arguments, name)) for name in ("file", "model", "optimizer")]
+    check_places(read, [("--output", arguments.output)])
+    options.check_output_file(arguments)
     optimizer = _read_optimizer(arguments.optimizer) if arguments.optimizer else None
     texts, model = given_texts(arguments).texts, _loaded(arguments)
     if optimizer is not None:
         _check_patterns(optimizer, model, arguments.optimizer)
         model.compile(optimizer=optimizer)
     precision = None if arguments.bounds == "none" else arguments.bounds
-    with TraceFile(file) as into:
+    with TraceFile(arguments.output) as into:
         trace(
             model,
             texts,
@@ -71,18 +76,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             precision=precision,
             parts=arguments.parts,
         )
-    result = {"saved": arguments.output, "tensors": into.count, "bytes": os.path.getsize(file)}
+    size = os.path.getsize(os.path.expanduser(arguments.output))
+    result = {"saved": arguments.output, "tensors": into.count, "bytes": size}
     if not arguments.json:
         print(f"saved {result['tensors']} tensors, {result['bytes']:,} bytes, to {arguments.output}")
     return result
 
 
-def _loaded(arguments: argparse.Namespace) -> Any:
+def _loaded(arguments: argparse.Namespace) -> MaskedLM:
     rate = arguments.dropout
     return options.load_model(arguments, **({} if rate is None else {"dropout": rate, "attention_dropout": rate}))
 
 
-def _read_optimizer(file: str) -> Any:
+def _read_optimizer(file: str) -> Optimizer:
     """The optimizer whose config is in a file.
 
     Raises:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyroberta.cli import options
-from pyroberta.cli.exit_codes import DIVERGED, FAILED, code_of_error, code_of_stop
+from pyroberta.cli.exit_codes import DIVERGED, FAILED, UsageError, code_of_error, code_of_stop
+from pyroberta.cli.places import check_places
 from pyroberta.cli.saving import save_model
 from pyroberta.cli.streams import figures
+from pyroberta.cli.texts import placed
+from pyroberta.model.callers import callers_level
+
+if TYPE_CHECKING:
+    from pyroberta.cli.checkpoints import Checkpoint
+    from pyroberta.data.sources import Source
+    from pyroberta.training.optimizers import Optimizer
+    from pyroberta.training.schedules.registry import Schedule
 
 NOT_DECAYED = (r"bias$", r"norm\.")  # as in transformers' and fairseq's training
 PLOTS = (".png", ".svg", ".pdf", ".jpg")
@@ -23,7 +33,7 @@ NEEDED = {"resume": "checkpoint", "checkpoint_every": "checkpoint", "early_stopp
 # Options that change nothing in the course of a training.
 WITHOUT_EFFECT = {
     *("command", "parser", "examples", "argv", "exit_code", "json", "quiet", "action", "texts", "resume", "output"),
-    *("overwrite", "checkpoint", "checkpoint_every", "log", "plot", "backend"),
+    *("overwrite", "checkpoint", "checkpoint_every", "log", "plot", "backend", "given", "has_pairs"),
 }
 
 
@@ -31,7 +41,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Checks the arguments of a training as far as possible, before anything is read.
 
     Raises:
-        ValueError, FileExistsError, ModuleNotFoundError, OSError: if options have no effect together, a file would be
+        UsageError, FileExistsError, ModuleNotFoundError, OSError: if options have no effect together, a file would be
             replaced without `--overwrite`, or nothing can be saved in a place.
     """
     from pyroberta.formats.atomic import check_place
@@ -40,7 +50,7 @@ def check(arguments: argparse.Namespace) -> None:
     for name, needed in NEEDED.items():
         if getattr(arguments, name) and not getattr(arguments, needed):
             option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} has no effect without --{needed}: give --{needed} too, or leave {option} out")
+            raise UsageError(f"{option} has no effect without --{needed}: give --{needed} too, or leave {option} out")
     if arguments.schedule == "constant" and arguments.warmup is None:
         arguments.warmup = 0.0
     if arguments.checkpoint and not arguments.resume:  # first, since who forgot --resume has a model at --output too
@@ -65,7 +75,7 @@ def check(arguments: argparse.Namespace) -> None:
         check_place(_checkpoint(arguments).file)
 
 
-def _checkpoint(arguments: argparse.Namespace) -> Any:
+def _checkpoint(arguments: argparse.Namespace) -> Checkpoint:
     """The checkpoint of `--checkpoint`, to look at."""
     from pyroberta.cli.checkpoints import Checkpoint
 
@@ -75,36 +85,17 @@ def _checkpoint(arguments: argparse.Namespace) -> Any:
 def _check_apart(arguments: argparse.Namespace) -> None:
     """Checks that nothing is written over what is read, or over something else that is written.
 
-    The model's directory is replaced as a whole, so nothing else may lie in it.
-
     Raises:
-        ValueError: if something is.
+        UsageError: if something is.
     """
-    output = os.path.realpath(os.path.expanduser(arguments.output))
-    taken = {
-        os.path.realpath(os.path.expanduser(given)): name
-        for name, places in (("FILE", arguments.texts), ("--validation", [arguments.validation or "-"]))
-        for given in places
-        if given != "-"
-    }
-    for name in ("checkpoint", "log", "plot"):
-        given = getattr(arguments, name)
-        if given is None:
-            continue
-        path = os.path.realpath(os.path.expanduser(given))
-        if os.path.commonpath([output, path]) == output:
-            raise ValueError(
-                f"--{name} {given} is inside --output {arguments.output}, which is for the model only. Give another "
-                "place"
-            )
-        if path in taken:
-            raise ValueError(f"--{name} {given} is also {taken[path]}, and would replace it. Give another place")
-        taken[path] = f"--{name}"
+    read = [("--" + name, getattr(arguments, name, None)) for name in ("validation", "model", "tokenizer")]
+    read += [("FILE", given) for given in arguments.texts]
+    check_places(read, [("--" + name, getattr(arguments, name)) for name in ("output", "checkpoint", "log", "plot")])
 
 
 def _check_plot(file: str) -> None:
     if Path(file).suffix.lower() not in PLOTS:
-        raise ValueError(f"--plot {file} should end with {', '.join(PLOTS[:-1])} or {PLOTS[-1]}")
+        raise UsageError(f"--plot {file} should end with {', '.join(PLOTS[:-1])} or {PLOTS[-1]}")
     try:
         import matplotlib
     except ImportError as error:
@@ -119,15 +110,17 @@ def _is_output_of_resumed(arguments: argparse.Namespace) -> bool:
 
 
 def share_or_file(arguments: argparse.Namespace) -> float | None:
-    """Returns the share of the texts that `--validation` holds out. The result is None if it names a file, or is not
-    given.
+    """Returns the share of the texts that `--validation` holds out. The result is None if it names a file or standard
+    input, or is not given.
 
     Raises:
-        ValueError: if the share is not between 0 and 1.
+        UsageError: if the share is not between 0 and 1, or FILE is standard input already.
         FileNotFoundError: if it is neither a share nor the name of a file.
     """
     given = arguments.validation
-    if given is None or os.path.exists(os.path.expanduser(given)):
+    if given == "-" and "-" in arguments.texts:
+        raise UsageError("FILE and --validation are both -, standard input, which can be read once: give a file")
+    if given in (None, "-") or os.path.exists(os.path.expanduser(given)):
         return None
     part = options.share(given)
     if part is None:
@@ -138,7 +131,7 @@ def share_or_file(arguments: argparse.Namespace) -> float | None:
             "training, such as 10%"
         )
     if not 0 < part < 1:
-        raise ValueError(f"--validation {given} should leave texts on both sides: a share such as 10% or 0.1")
+        raise UsageError(f"--validation {given} should leave texts on both sides: a share such as 10% or 0.1")
     return part
 
 
@@ -166,7 +159,7 @@ def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | Non
     return rate
 
 
-def optimizer_of(arguments: argparse.Namespace, rate: float) -> Any:
+def optimizer_of(arguments: argparse.Namespace, rate: float) -> Optimizer:
     """Returns Adam, or AdamW if there is a weight decay. Only kernels and embeddings decay, not biases and norms."""
     from pyroberta.training import optimizers
 
@@ -178,7 +171,7 @@ def optimizer_of(arguments: argparse.Namespace, rate: float) -> Any:
     return optimizer
 
 
-def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> Any:
+def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> Schedule:
     """Returns a schedule over the given number of updates.
 
     Args:
@@ -210,7 +203,7 @@ def settings_of(arguments: argparse.Namespace, **digests: str) -> dict[str, Any]
 def train(
     arguments: argparse.Namespace,
     model: Any,
-    texts: Sequence[Any],
+    source: Source,
     labels: Any = None,
     validation: Any = None,
     rate_of_masked_lm: float | None = None,
@@ -221,7 +214,7 @@ def train(
     Args:
         arguments: the arguments of `options.add_training`.
         model: the model, which is not compiled yet.
-        texts: the texts for training.
+        source: the texts for training.
         labels: the labels of a classifier's texts.
         validation: x or (x, y), instead of a share of the texts. None for none.
         rate_of_masked_lm: the rate that the preset recommends for the masked LM's head, if the model has another head.
@@ -235,8 +228,13 @@ def train(
     from pyroberta.training import callbacks
     from pyroberta.training.step import NonFiniteError
 
+    texts = source.texts
     if arguments.lora:
-        model.backbone.enable_lora(arguments.lora)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            model.backbone.enable_lora(arguments.lora)
+        for one in found:
+            warnings.warn(f"--lora {arguments.lora}: {one.message}", stacklevel=callers_level())
     for pattern in arguments.freeze:
         model.backbone.freeze(pattern)
     arguments.learning_rate = rate = rate_of(arguments, model, rate_of_masked_lm)
@@ -275,10 +273,12 @@ def train(
     with checkpoint.alone() if checkpoint else contextlib.nullcontext(), Stopping() as stopping:
         if checkpoint and arguments.resume:
             _resume(arguments, checkpoint, model)
-        before = model.optimizer.iterations
+        updates_before = model.optimizer.iterations
+        before = after = None
         try:
+            before = _perplexity(model, texts, arguments.batch_size)
             history = model.fit(
-                texts,
+                placed(source),
                 labels,
                 batch_size=arguments.batch_size,
                 epochs=arguments.epochs,
@@ -292,19 +292,19 @@ def train(
             ).history
             epoch = finished.epoch.index(stopper.best_epoch) if stopper else -1
             last = {name: values[epoch] for name, values in history.items()}
-            last.update(_after_the_last_update(model, texts, arguments.batch_size))
+            after = _perplexity(model, texts, arguments.batch_size)
         except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
             if stopping.leaves_at_once:
                 _report_checkpoint(arguments, checkpoint)
                 raise
-            if model.optimizer.iterations == before:
+            if model.optimizer.iterations == updates_before:
                 if isinstance(error, KeyboardInterrupt):
                     print("pyroberta: no update was made yet", file=sys.stderr)
                     _report_checkpoint(arguments, checkpoint)
                 raise
             problem, history = error, finished.history
         updates = (follower.params.get("steps") or 0) * arguments.epochs
-        result = _saved(arguments, model, history, last, problem, updates, checkpoint)
+        result = _saved(arguments, model, history, last, (before, after), problem, updates, checkpoint)
     try:
         if stopper and problem is None:
             result["best_epoch"] = stopper.best_epoch + 1
@@ -324,34 +324,44 @@ def _resume(arguments: argparse.Namespace, checkpoint: Any, model: Any) -> None:
         print(f"there is no checkpoint in {arguments.checkpoint} yet: starting a new training", file=sys.stderr)
 
 
-def _after_the_last_update(model: Any, texts: Sequence[Any], batch_size: int) -> dict[str, float]:
-    """A masked LM's perplexity after the training, if it is lost: an epoch's metrics are from before its updates."""
+def _perplexity(model: Any, texts: Sequence[Any], batch_size: int) -> float | None:
+    """A masked LM's perplexity of the first texts, without dropout. None for another model, and if nothing is masked.
+
+    An epoch's metrics are from before its updates, so that this alone tells what the last update has done.
+    """
     if model.head != "masked_lm":
-        return {}
-    with contextlib.suppress(ValueError), warnings.catch_warnings():  # nothing is masked in these texts
-        warnings.simplefilter("ignore")  # the texts that are cut here were trained on
-        after = model.evaluate(texts[:batch_size], long_texts="cut", verbose=0, return_dict=True)
-        if _lost(model, after):
-            return {"perplexity": after["perplexity"]}
-    return {}
+        return None
+    with contextlib.suppress(ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fit warns of the same texts
+        values = model.evaluate(texts[:batch_size], long_texts="cut", verbose=0, return_dict=True)
+        return float(values["perplexity"])
+    return None
 
 
-def _lost(model: Any, metrics: Mapping[str, float]) -> str:
-    """Says which perplexity is more than twice that of chance, which is V, or no number. Empty if none is."""
-    size = model.backbone.config.vocabulary_size
+def _lost(model: Any, metrics: Mapping[str, float], before: float | None) -> str:
+    """Says which perplexity is lost: infinite or no number, or, on the texts for training, more than twice that of
+    chance, which is V, and well above what it was `before` the training. Empty if none is.
+    """
+    size, before = model.backbone.config.vocabulary_size, before or 0.0
     for name, value in metrics.items():
-        if name.endswith("perplexity") and not value <= 2 * size:
-            return f"{name} is {value:.4g}, but {size} for a model that knows nothing"
+        is_high = name.startswith("perplexity") and value > max(2.0 * size, 1.5 * before)
+        if "perplexity" in name and (is_high or not math.isfinite(value)):
+            beside = f", and {before:.4g} for this one before" if before > size else ""
+            return f"{name} is {value:.4g}, but {size} for a model that knows nothing{beside}"
     return ""
 
 
 def _outcome(
-    arguments: argparse.Namespace, model: Any, last: Mapping[str, float], problem: BaseException | None
+    arguments: argparse.Namespace,
+    model: Any,
+    last: Mapping[str, float],
+    before: float | None,
+    problem: BaseException | None,
 ) -> tuple[str, str | None]:
     """Why a training diverged, empty if it didn't; and where its model is saved, None for nowhere."""
     import numpy as np
 
-    why = str(problem) if isinstance(problem, ArithmeticError) else _lost(model, last)
+    why = str(problem) if isinstance(problem, ArithmeticError) else _lost(model, last, before)
     output = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
     if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so, and no format takes them
         return why or "its parameters are not finite", None
@@ -362,15 +372,19 @@ def _saved(
     arguments: argparse.Namespace,
     model: Any,
     history: dict[str, list[float]],
-    last: dict[str, float],
+    last: Mapping[str, float],
+    perplexities: tuple[float | None, float | None],
     problem: BaseException | None,
     whole: int,
     checkpoint: Any,
 ) -> dict[str, Any]:
     """Saves the model, after the whole training or after what ended it before. Returns the result.
 
-    `whole` is the number of updates of the whole training.
+    `perplexities` are those of the first texts before and after the training. `whole` is the number of updates of the
+    whole training.
     """
+    before, after = perplexities
+    judged = last if after is None else {**last, "perplexity after the last update": after}
     updates = model.optimizer.iterations
     result: dict[str, Any] = {"updates": updates, "history": history}
     stop = problem if isinstance(problem, KeyboardInterrupt) else None
@@ -378,7 +392,7 @@ def _saved(
     is_done = False
     while not is_done:
         try:
-            why, output = _outcome(arguments, model, last, problem)
+            why, output = _outcome(arguments, model, judged, before, problem)
             result["saved"] = output
             if stop:
                 arguments.exit_code = code_of_stop(stop)
@@ -414,7 +428,28 @@ def _saved(
         print(f"pyroberta: to go on{how}{again}: {line}", file=sys.stderr)
     elif checkpoint and arguments.exit_code != FAILED:
         checkpoint.remove()
+    if not why and not stop and not failure:
+        _hint_at_unknown_texts(model, last, before, after)
     return result
+
+
+def _hint_at_unknown_texts(model: Any, last: Mapping[str, float], before: float | None, after: float | None) -> None:
+    """Says on stderr if a masked LM knows less of the texts than one that knows nothing, such as of another script."""
+    size = model.backbone.config.vocabulary_size
+    if after is not None and after > 2 * size:
+        outcome = "More --epochs help" if before and after < 0.99 * before else "It did not learn from them"
+        changed = f"{after:.4g} after the training" + (f", {before:.4g} before" if before else "")
+        print(
+            f"pyroberta: the model knows less of these texts than one that knows nothing, whose perplexity is {size}: "
+            f"{changed}. {outcome}; a vocabulary of the texts' own language may suit them better (--fresh --tokenizer)",
+            file=sys.stderr,
+        )
+    elif last.get("val_perplexity", 0.0) > 2 * size:
+        print(
+            f"pyroberta: val_perplexity is {last['val_perplexity']:.4g}, above the {size} of a model that knows "
+            "nothing: the texts of --validation are of a kind that the model does not know",
+            file=sys.stderr,
+        )
 
 
 def _line_to_go_on(arguments: argparse.Namespace, output: str | None, *, has_checkpoint: bool) -> str:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("directory", metavar="DIR", help="as `pyroberta fit --output DIR` made it")
     parser.add_argument(
-        "handle", metavar="HANDLE", help="hf://ORGANISATION/NAME or kaggle://OWNER/MODEL/keras/VARIATION"
+        "handle", type=handle, metavar="HANDLE", help="hf://ORGANISATION/NAME or kaggle://OWNER/MODEL/keras/VARIATION"
     )
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--licence", metavar="ID", help="such as apache-2.0; on Kaggle such as 'Apache 2.0'")
@@ -40,3 +40,14 @@ def run(arguments: argparse.Namespace) -> dict[str, str]:
         if not arguments.licence:
             print("No licence was given, so nobody may use the model yet: state one on that page.", file=sys.stderr)
     return {"uploaded": arguments.directory, "url": url}
+
+
+def handle(text: str) -> str:
+    """Checks that a handle is one for uploads, and returns it."""
+    from pyroberta.presets.upload import check_handle
+
+    try:
+        check_handle(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.data.examples import HeldExamples
 from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
 from pyroberta.data.labels import Labels, giver_of, has_other_numbers, warn_of_many
-from pyroberta.model.attributes import is_real
+from pyroberta.model.attributes import in_message, is_real
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import head_of
@@ -146,7 +146,7 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
                 f"class_weight has the class {name!r}; the model's classes are 0 to {num_classes - 1}{names}"
             )
         if not is_real(factor) or not 0 <= factor < np.inf:
-            raise ValueError(f"class_weight[{name!r}] must be a number of at least 0, got {factor!r}")
+            raise ValueError(f"class_weight[{name!r}] must be a number of at least 0, got {in_message(factor)}")
         if named.setdefault(int(number), name) is not name:
             raise ValueError(f"class_weight has one class twice, as {named[int(number)]!r} and as {name!r}")
         factors[number] = factor

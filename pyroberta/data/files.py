@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -73,15 +74,20 @@ class File:
         """Its path in a message."""
         return printable(self.path)
 
+    @property
+    def is_once(self) -> bool:
+        """Whether it can be read only once: an open file, or the path of a pipe."""
+        return self.opened is not None or not os.path.isfile(self.path)
+
     def pieces(self) -> Iterator[bytes]:
-        """Yields the unpacked bytes of the file in pieces.
+        """Yields the unpacked bytes of the file in pieces. Those of a pipe are yielded as soon as a line has come.
 
         Raises:
             TypeError: if the file was opened as text.
             ValueError: if the file is damaged, or not compressed as its name says.
             OverBudget: if it unpacks to more than `TIMES_PACKED` times its size.
         """
-        raw = _Counted(self.opened or open(self.path, "rb"))  # noqa: SIM115  # closed below
+        raw = _Counted(self.opened or open(self.path, "rb"), self.is_once)  # noqa: SIM115  # closed below
         try:
             stream = UNPACKERS[self.packed](raw) if self.packed else raw
             made = 0
@@ -117,7 +123,7 @@ class File:
 
         Raises:
             ValueError: if the file is not UTF-8, has NULs, or begins like a file of another kind. The message names the
-                place.
+                place. The text before the place was yielded, except if the file is of another kind.
         """
         if self.opened is not None and isinstance(self.opened.read(0), str):
             return self._of_open_text()
@@ -136,24 +142,27 @@ class File:
                 if wide := wide_encoding(some):
                     raise ValueError(f"{self.name} is text in {wide[:6].upper()}, not UTF-8. {self._other(wide)}")
             size += len(some)
+            bad: UnicodeDecodeError | None = None
             try:
                 text = decoder.decode(some, final=not some)
             except UnicodeDecodeError as error:
-                if kind:
-                    self._refuse(kind)
-                lines += _line_ends(error.object[: error.start])
-                raise ValueError(
-                    f"{self.name} is not UTF-8 text: {error.reason} at byte "
-                    f"{size - len(error.object) + error.start}, in line {lines}. Text in another encoding, "
-                    f"such as cp1252, can be read. {self._other('cp1252')}"
-                ) from None
-            if 0 in some:
-                if kind:
-                    self._refuse(kind)
+                text, bad = error.object[: error.start].decode(), error
+            is_nul = "\0" in text
+            if kind and (bad or is_nul):
+                self._refuse(kind)
+            if is_nul:  # what is before it is read, however the pieces are cut
+                yield text[: text.index("\0")]
                 at = some.index(0)
                 raise ValueError(
                     f"{self.name} is not text: byte {size - len(some) + at} is NUL, in line "
                     f"{lines + _line_ends(some[:at])}. Convert it to a UTF-8 text file"
+                )
+            if bad:
+                yield text
+                raise ValueError(
+                    f"{self.name} is not UTF-8 text: {bad.reason} at byte {size - len(bad.object) + bad.start}, in "
+                    f"line {lines + _line_ends(bad.object[: bad.start])}. Text in another encoding, such as cp1252, "
+                    f"can be read. {self._other('cp1252')}"
                 )
             lines += _line_ends(some)
             last = text[-6:] or last
@@ -191,6 +200,7 @@ class File:
             if not some:
                 return
             if "\0" in some:
+                yield some[is_first and some[0] == "\ufeff" : some.index("\0")]
                 raise ValueError(
                     f"{self.name} has NUL characters, the first in line {lines + _breaks(some[: some.index(chr(0))])}, "
                     "so it is not text, or not in the encoding that it was opened with. Open text in UTF-16 with "
@@ -202,9 +212,10 @@ class File:
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yields the number of each line, from 1, and the line with its end: `\n`, `\r\n` or `\r`."""
-        return enumerate(self._lines(), 1)
+        return enumerate(chain.from_iterable(self.groups()), 1)
 
-    def _lines(self) -> Iterator[str]:
+    def groups(self) -> Iterator[list[str]]:
+        """Yields the lines of each piece of the file, with their ends. A line of several pieces is in the last one."""
         left: list[str] = []  # parts of a line whose end was not read yet
         for some in self.characters():
             if left and left[-1].endswith("\r"):  # a line feed may follow
@@ -217,11 +228,11 @@ class File:
                 lines += parts
             if lines and left:
                 lines[0], left = "".join([*left, lines[0]]), []
-            yield from lines
+            yield lines
             if rest:
                 left.append(rest)
         if left:
-            yield "".join(left)
+            yield ["".join(left)]
 
 
 def _at_returns(line: str) -> list[str]:
@@ -271,11 +282,12 @@ def wide_encoding(start: bytes) -> str:
         if start.startswith(bom):
             return encoding
     some = start[:LOOKED_AT]
-    if 8 * some.count(0) < len(some) and some.isascii():  # a NUL that nobody meant
+    controls = len(re.findall(rb"[\0-\x08\x0e-\x1f]", some))  # many of them are half of a character
+    if 8 * controls < len(some) and some.isascii():  # a NUL that nobody meant
         return ""
     with contextlib.suppress(UnicodeDecodeError):  # text in UTF-8, but for a few zeros that got into it
         codecs.getincrementaldecoder("utf-8")().decode(some)
-        if some.count(0) < len(some) // 4:
+        if controls < len(some) // 4:
             return ""
     order = "le" if some[1::2].count(0) >= some[::2].count(0) else "be"  # Latin letters have zeros on one side
     for encoding, width in ((f"utf-32-{order}", 4), (f"utf-16-{order}", 2)):
@@ -284,9 +296,18 @@ def wide_encoding(start: bytes) -> str:
                 text = codecs.getincrementaldecoder(encoding)().decode(some)
             except UnicodeDecodeError:
                 continue
-            if not re.search(r"[^\t-\r -\x7e\x85\xa0-\U0010ffff]", text):
+            if not re.search(r"[^\t-\r -\x7e\x85\xa0-\U0010ffff]", text) and not _is_of_bytes(some, text):
                 return encoding
     return ""
+
+
+def _is_of_bytes(some: bytes, text: str) -> bool:
+    """Whether bytes that could be wide characters are rather text of one byte a character, with a few zeros in it. Then
+    they hold words of ASCII letters, or, read as wide characters, some that no script has.
+    """
+    words = sum(map(len, re.findall(rb"[A-Za-z]{3,}", some)))
+    odd = sum(unicodedata.category(character) in ("Cn", "Co") for character in text)
+    return 4 * words > len(some) or 20 * odd > len(text)
 
 
 def _by_magic(start: bytes) -> str:
@@ -308,13 +329,28 @@ def _breaks(some: str) -> int:
 
 
 class _Counted:
-    """An open file that counts the bytes that were read of it."""
+    """An open file that counts the bytes that were read of it.
 
-    def __init__(self, file: Any) -> None:
+    Of a pipe no more is read than has come, but at least up to the end of a line, by which a file's kind is told.
+
+    Args:
+        file: to read.
+        is_once: whether it may be a pipe.
+    """
+
+    def __init__(self, file: Any, is_once: bool) -> None:
         self.file, self.count = file, 0
+        self._read = getattr(file, "read1", file.read) if is_once else file.read
+        self._has_ended = False  # a terminal would go on behind its end
 
-    def read(self, size: int = -1) -> Any:
-        some = self.file.read(size)
+    def read(self, size: int) -> Any:
+        if self._has_ended:
+            return b""
+        some = last = self._read(size)
+        while isinstance(last, bytes) and last and b"\n" not in last and len(some) < size:
+            last = self._read(size - len(some)) or b""
+            some += last
+        self._has_ended = not last
         self.count += len(some or b"")
         return some
 

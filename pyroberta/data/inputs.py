@@ -6,6 +6,7 @@ import reprlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from functools import partial
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -15,6 +16,8 @@ from numpy import ndarray as Array
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
 from pyroberta.data.sources import Rows, Source, open_given
 from pyroberta.data.tables import with_items
+from pyroberta.formats.budget import type_of
+from pyroberta.formats.counts import counted
 from pyroberta.model.attributes import is_real, true_or_false
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
@@ -31,7 +34,8 @@ from pyroberta.text.given import (
     warn_of_a_files_name,
 )
 from pyroberta.text.long_texts import LongTexts
-from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
+from pyroberta.text.other_masks import OtherMasks
+from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor, read_texts
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
 HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
@@ -146,7 +150,12 @@ class InputReader(ABC):
         """Called before examples are read as they come."""
 
     def _read_from(self, source: Source) -> None:
+        self._source.warn()  # of the rows that were read of it
         self._source, self.long_texts.place = source, source.place
+        source.argument = self._argument
+
+    def _look_at(self, texts: Any, first: int) -> None:  # noqa: B027  # most readers look for nothing
+        """Called with texts that were encoded, of which the first has the number `first`."""
 
     def _place(self, number: int) -> str:
         """Where a text is, for messages."""
@@ -163,14 +172,23 @@ class InputReader(ABC):
 
     def say(self, verbose: int | str) -> None:
         """Prints on stderr which files were read, and which names the labels gave to the classes. If verbose is 0,
-        prints nothing.
+        prints nothing. Then does what `warn` does, whatever `verbose` is.
 
         Warns:
-            UserWarning: if texts were split or cut, whatever `verbose` is.
+            UserWarning: see `warn`.
         """
         for line in filter(None, self._lines() if verbose else ()):
             print(f"{self._argument}{': ' * bool(self._argument)}{line}", file=sys.stderr)
+        self.warn()
+
+    def warn(self) -> None:
+        """Warns once of what was read so far.
+
+        Warns:
+            UserWarning: if texts were split or cut, or are empty in a file or a table. The message has the counts.
+        """
         self.long_texts.say()
+        self._source.warn()
 
     def _opened(self, x: Any, y: Any, column: Any, label: Any) -> tuple[Any, Any]:
         """The texts, or x itself, and the labels. A source of rows is left as it is."""
@@ -235,7 +253,7 @@ class InputReader(ABC):
         try:
             iterator = iter(x)
         except TypeError:
-            raise TypeError(f"x should be {ACCEPTED_INPUT}; got {type(x).__name__}") from None
+            raise TypeError(f"x should be {ACCEPTED_INPUT}; got {type_of(x)}") from None
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
@@ -317,7 +335,7 @@ class InputReader(ABC):
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
         x = with_items(x)
         if not isinstance(x, Iterable):
-            raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {ACCEPTED_INPUT}")
+            raise TypeError(f"expected a text or a list of texts, got {type_of(x)}; x should be {ACCEPTED_INPUT}")
         if isinstance(x, tuple) and _is_columns(x):
             sequences = self._encoded(x)[0]
         else:
@@ -353,6 +371,7 @@ class InputReader(ABC):
         owners: list[int] = []
         if isinstance(items, tuple):
             sequences, owners, _ = preprocessor.sequences(items, self.long_texts)
+            self._look_at(items, 0)
             items = ()
         iterator, count = iter(items), first
         while some := list(islice(iterator, 1024)):  # in pieces, so that the texts of a stream are not held
@@ -361,6 +380,7 @@ class InputReader(ABC):
                 owners += range(count, count + len(some))
             else:
                 made, text_numbers, _ = preprocessor.sequences(some, self.long_texts, count)
+                self._look_at(some, count)
                 sequences += made
                 owners += text_numbers
             count += len(some)
@@ -408,7 +428,7 @@ class InputReader(ABC):
                     "several texts. Leave one of them out"
                 )
             packed = list(self._full_sentences(x))
-            self._packed = f"full sentences: {len(packed)} sequence{'s' * (len(packed) != 1)}"
+            self._packed = f"full sentences: {counted(len(packed), 'sequence')}"
             return self._of_texts(pack(packed), None, None)
         sequences, owners = self._encoded(x)
         is_split = bool(owners) and owners[-1] + 1 < len(owners)
@@ -448,7 +468,7 @@ class InputReader(ABC):
         parts = item if isinstance(item, tuple) or _starts_with_features(item) else (item,)
         if len(parts) > 3:
             raise ValueError(
-                f"a batch should be x, (x, y) or (x, y, sample_weight); got a {type(item).__name__} of {len(parts)}"
+                f"a batch should be x, (x, y) or (x, y, sample_weight); got {type_of(item)} of {len(parts)}"
             )
         _refuse_one_text(parts[0])
         return self._held(*parts)
@@ -488,12 +508,13 @@ class InputReader(ABC):
         if not len(ids) or ids.min() < 0 or ids.max() >= self.config.vocabulary_size:
             raise ValueError(
                 f"encoded sequence {number} should hold ids from 0 to {self.config.vocabulary_size - 1}; "
-                f"it has {len(ids)} ids" + (f" from {ids.min()} to {ids.max()}" if len(ids) else "")
+                f"it has {counted(len(ids), 'id')}" + (f" from {ids.min()} to {ids.max()}" if len(ids) else "")
             )
         if len(ids) > self.config.max_sequence_length:
             raise ValueError(
-                f"encoded sequence {number} has {len(ids)} tokens; the model takes {self.config.max_sequence_length}. "
-                "Cut it yourself, or pass the text: long_texts applies to texts only"
+                f"encoded sequence {number} has {counted(len(ids), 'token')}; the model takes "
+                f"{self.config.max_sequence_length}. Cut it yourself, or pass the text: long_texts applies to texts "
+                "only"
             )
         if (ids == self.config.pad_id).any():
             raise ValueError(
@@ -523,6 +544,27 @@ class MaskedLMInputs(InputReader):
     training_default, prediction_default, packs = "split", "refuse", True
     unsplit = "predict returns one answer per text, but the windows of a split text would have one answer each"
     preprocessor: MaskedLMPreprocessor | None
+
+    def __init__(self, *arguments: Any, is_prediction: bool = False, **options: Any) -> None:
+        super().__init__(*arguments, is_prediction=is_prediction, **options)
+        self._other_masks = None
+        if is_prediction and self.preprocessor is not None:
+            self._other_masks = OtherMasks(self.preprocessor.tokenizer.mask_token)
+
+    def _look_at(self, texts: Any, first: int) -> None:
+        if self._other_masks is not None:
+            for number, segments in enumerate(read_texts(texts, first)[0], first):
+                self._other_masks.see(segments, partial(self._place, number))
+
+    def warn(self) -> None:
+        """See `InputReader.warn`.
+
+        Warns:
+            UserWarning: also if texts for `predict` have masks in another form.
+        """
+        super().warn()
+        if self._other_masks is not None:
+            self._other_masks.say()
 
     def _limit(self, is_prediction: bool) -> tuple[int, str]:
         """For prediction the model's limit, since a text that is cut may lose a mask."""
@@ -603,7 +645,7 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
     allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
     if not isinstance(x, Mapping):
         hint = ". Texts go to predict, or through the preprocessor" if isinstance(x, str | list | tuple) else ""
-        raise TypeError(f"the features should be a dict of {allowed}; got {type(x).__name__}{hint}")
+        raise TypeError(f"the features should be a dict of {allowed}; got {type_of(x)}{hint}")
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
         raise ValueError(
             f"the features should be a dict of {allowed}; got {', '.join(map(str, x)) or 'none'}{_renamed(x)}"

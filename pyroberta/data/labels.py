@@ -13,6 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.data.paths import INFERRED
 from pyroberta.data.sources import Rows, Source, is_missing
 from pyroberta.formats.budget import printable, shown
+from pyroberta.formats.counts import counted
 from pyroberta.model.callers import callers_level
 from pyroberta.text.given import column_items
 
@@ -31,7 +32,7 @@ def default_names(num_classes: int) -> list[str]:
     return [f"LABEL_{i}" for i in range(num_classes)]
 
 
-def check_text(names: Sequence[str]) -> None:
+def check_unicode(names: Sequence[str]) -> None:
     """Checks that the names of classes can be written into a file.
 
     Raises:
@@ -158,7 +159,7 @@ class Labels:
         return set(classes) <= set(self.names)
 
     def _name(self, names: list[str]) -> None:
-        check_text(names)
+        check_unicode(names)
         if self._are_default and self.names != names:
             self.names, self.are_new = names, True
 
@@ -176,8 +177,8 @@ class Labels:
                         f"Make the model with num_classes={len(found)}, or with labels=[…], the names of all classes"
                     )
                 raise ValueError(
-                    f"the labels have {len(found)} name{'s' * (len(found) != 1)} ({_shown(found)}), but the model has "
-                    f"{self.num_classes} classes. {advice}"
+                    f"the labels have {counted(len(found), 'name')} ({_listing(found)}), but the model "
+                    f"has {self.num_classes} classes. {advice}"
                 )
             self._name(found)
         elif unknown:
@@ -185,7 +186,7 @@ class Labels:
             names = "has only default names" if self._are_default else "has the classes"
             advice = "Fit the model on names first, or make it with labels=[…]" if self._are_default else ""
             raise ValueError(
-                f"label {items[i]!r} of {place(i)} is not a class of the model, which {names} {_shown(self.names)}"
+                f"label {items[i]!r} of {place(i)} is not a class of the model, which {names} {_listing(self.names)}"
                 + (f". {advice}" if advice else "")
             )
         numbers = {name: i for i, name in enumerate(self.names)}
@@ -212,7 +213,7 @@ class Labels:
             return self._of_names([str(label) for label in items], place)
         if has_other_numbers(self.names):
             raise ValueError(
-                f"the labels are numbers, and the model's classes have numbers as names ({_shown(self.names)}): pass "
+                f"the labels are numbers, and the model's classes have numbers as names ({_listing(self.names)}): pass "
                 "names. If the labels are names, y = [str(label) for label in y]; if they are numbers of classes, y = "
                 "[classifier.labels[label] for label in y]"
             )
@@ -227,7 +228,7 @@ class Labels:
     def _advice(self, numbers: set[int], in_text: bool) -> str:
         """Returns what to do about numbers that are not all those of classes, as the end of an error."""
         if not self._are_default:
-            return f". The classes are {_shown(self.names)}"
+            return f". The classes are {_listing(self.names)}"
         found, count = sorted(numbers), self.num_classes
         if found[0] == 0:  # it counts as the model does, and has more classes
             return f". Make the model with num_classes={found[-1] + 1}"
@@ -235,9 +236,8 @@ class Labels:
             found = list(range(found[0], found[-1] + 1))
         new_count = "" if len(found) == count else f"num_classes={len(found)}, "
         as_text = "" if in_text else ", and pass y = [str(label) for label in y]"
-        return (
-            f". If the labels are names, make the model with {new_count}labels=[{_shown([*map(str, found)])}]{as_text}"
-        )
+        names = _listing([*map(str, found)])
+        return f". If the labels are names, make the model with {new_count}labels=[{names}]{as_text}"
 
     def say(self) -> str:
         """Returns a line about the names that the labels gave, or an empty text if they gave none."""
@@ -274,5 +274,6 @@ def _is_none(label: Any) -> bool:
     return is_missing(label) or (isinstance(label, str) and not label.strip())
 
 
-def _shown(names: Sequence[str]) -> str:
+def _listing(names: Sequence[str]) -> str:
+    """The first names of classes, for a message."""
     return ", ".join(repr(name[:40]) for name in names[:MOST_NAMES]) + ", …" * (len(names) > MOST_NAMES)

@@ -12,9 +12,11 @@ from typing import NamedTuple, NoReturn
 
 from pyroberta.data.files import COMMANDS, File, split_suffixes
 from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
-from pyroberta.formats.budget import printable
+from pyroberta.formats.budget import printable, shown
+from pyroberta.formats.counts import agreeing
 
 NO_TEXT = "To pass one text, pass a list: ['…']"
+NO_STDIN = "For standard input, pass sys.stdin; for a file, its path"
 INFERRED = "label='inferred'"  # without a column, as labels="inferred" of Keras's text_dataset_from_directory
 
 MOST_NAMES = 8  # of files, and of rows with a missing value, in a message
@@ -28,12 +30,14 @@ class Found(NamedTuple):
         files: the names of the files, in the order in which they are read.
         kind: the kind of all files, a key of `KINDS`.
         left_out: the names of the entries of a directory that are not read.
+        paths: the number of paths in the name.
     """
 
     name: str
     files: tuple[File, ...]
     kind: str
     left_out: tuple[str, ...] = ()
+    paths: int = 1
 
 
 def some_names(names: Sequence[str]) -> str:
@@ -83,7 +87,7 @@ def find(paths: Sequence[str], kind: str | None, *, in_folders: bool = False) ->
         advice = "Leave only text files in the folders" if in_folders else f"Name only the files of one kind{example}"
         raise ValueError(f"the files of {some_names(paths)} are of several kinds: {some}. {advice}")
     files = tuple(File(name, split_suffixes(name)[1]) for name in names)
-    return Found(some_names(paths), files, next(iter(kinds.values()), kind or "text"), tuple(left_out))
+    return Found(some_names(paths), files, next(iter(kinds.values()), kind or "text"), tuple(left_out), len(paths))
 
 
 def by_folder(paths: Sequence[str], found: Found) -> Found:
@@ -98,13 +102,14 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
             than two folders have files.
     """
     message = f"{INFERRED} takes the names of the folders in a directory"
+    holds, has = agreeing(len(paths), "holds"), agreeing(len(paths), "has")
     for path in paths:
         if not os.path.isdir(path):
             raise ValueError(
                 f"{message}, but {printable(path)} is not a directory. Pass the directory that holds the folders"
             )
     if found.kind != "text":
-        raise ValueError(f"{message}, each file of which is a text, and {found.name} holds {KINDS[found.kind].title}")
+        raise ValueError(f"{message}, each file of which is a text, and {found.name} {holds} {KINDS[found.kind].title}")
     files: dict[str, list[File]] = {}
     left_out = list(found.left_out)
     for file in found.files:
@@ -113,11 +118,11 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
         files.setdefault(folder, []).append(replace(file, folder=folder))
     left_out += _empty_folders(paths, [*(file.path for file in found.files), *left_out])
     if blank := [name for name in files if not name.strip()]:
-        raise ValueError(f"{message}, and {found.name} has a folder with the blank name {blank[0]!r}. Rename it")
+        raise ValueError(f"{message}, and {found.name} {has} a folder with the blank name {blank[0]!r}. Rename it")
     if len(files) < 2:
         some = f"files in the folder {next(iter(files))!r} alone" if files else "no folder with files"
         others = f". Left out {some_names(left_out)}" if left_out else ""
-        raise ValueError(f"{message}, a folder for each class, and {found.name} has {some}{others}")
+        raise ValueError(f"{message}, a folder for each class, and {found.name} {has} {some}{others}")
     turns = [((i + 0.5) / len(some), name, file) for name, some in sorted(files.items()) for i, file in enumerate(some)]
     in_turn = tuple(file for _, _, file in sorted(turns, key=lambda turn: turn[:2]))
     return found._replace(files=in_turn, left_out=tuple(left_out))
@@ -175,8 +180,9 @@ def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
         if found:
             return sorted(once.values()), sorted({*found, *others} - set(once.values()))
         no_files = f" {some_names(others)}: no plain file, and read only by its own name" if others else ""
-        raise FileNotFoundError(f"no file matches {_short(path)}{' but' * bool(others)}{no_files}. {NO_TEXT}")
-    raise FileNotFoundError(f"there is no file {_short(path)}. {NO_TEXT}")
+        raise FileNotFoundError(f"no file matches {shown(path)}{' but' * bool(others)}{no_files}. {NO_TEXT}")
+    advice = NO_STDIN if path == "-" else NO_TEXT
+    raise FileNotFoundError(f"there is no file {shown(path)}. {advice}")
 
 
 def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
@@ -203,7 +209,3 @@ def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
 
 def _raise(error: OSError) -> NoReturn:
     raise error
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:79] + "…")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from array import array
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
 from typing import Any
@@ -20,11 +22,14 @@ from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
 from pyroberta.data.kinds import KINDS, NoColumnError, Row, Wanted, check_columns, named, usual_column
 from pyroberta.data.paths import INFERRED, MOST_NAMES, Found, by_folder, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
-from pyroberta.formats.budget import shown
+from pyroberta.formats.budget import shown, type_of
+from pyroberta.formats.counts import agreeing, counted, share
 from pyroberta.model.attributes import true_or_false
+from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import hinting
 from pyroberta.text.given import bytes_error, opened, refuse_endless
 
+MOST_RECENT = 4096  # rows of a stream whose places are kept for messages
 Column = str | tuple[str, ...] | None  # of the texts, or of their segments
 _OF_A_FILE = {  # arguments of functions elsewhere -> what to write
     "encoding": "open(path, encoding=...) opens a file in another encoding. Pass the open file",
@@ -54,8 +59,12 @@ class Source:
         classes: the names of the classes, if the column of labels has numbers with names (`ClassLabel` of `datasets`),
             else None.
         description: a line that says what was read. It is empty for input in memory.
+        is_once: whether the texts can be read only once, and were not read yet.
+        argument: the argument by which the texts were given, for messages. It is empty for x.
     """
 
+    is_once = False
+    argument = ""
     labels: Sequence[Any] | None = None
     has_labels = False
     classes: list[str] | None = None
@@ -67,12 +76,44 @@ class Source:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.texts)
 
+    def stream(self) -> Iterable[Any]:
+        """Returns an iterable of the texts."""
+        return iter(self)
+
     def place(self, number: int) -> str:
         """Returns the place of a text, for messages."""
         return f"text {number}"
 
     def say(self, verbose: int | str = 1) -> None:
         """Prints the description on stderr, once, unless `verbose` is 0 or there is none."""
+
+    def warn(self) -> None:
+        """Warns once, if rows that were read have empty texts."""
+
+
+class _EmptyTexts:
+    """Counts the rows that were read, and those whose text has nothing but white space, by column."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._found: dict[Any, tuple[int, str]] = {}  # column: the number of rows, and the place of the first
+
+    def add(self, column: Any, place: str) -> None:
+        """Counts a text of a column. `place` is the name of its row."""
+        count, first = self._found.get(column, (0, place))
+        self._found[column] = count + 1, first
+
+    def summary(self, row: str) -> str:
+        """Returns a sentence about the empty texts, or an empty text if there are none. `row` is the word for a row."""
+        parts: list[str] = []
+        total = 0
+        for column, (count, first) in self._found.items():
+            some = f"{count} {agreeing(count, 'has')}" if parts else share(count, self.rows, row, "has")
+            where = "" if column is None else f" in the column {column!r}"
+            parts.append(f"{some} an empty text{where} ({'the first is ' * (count > 1)}{first})")
+            total += count
+        which = "which is read as it is" if total == 1 else "which are read as they are"
+        return f"{' and '.join(parts)}, {which}" if parts else ""
 
 
 class Rows(Source):
@@ -90,6 +131,7 @@ class Rows(Source):
         classes: see `Source`.
         advice: the advice for missing values, for messages.
         given: the input from which the rows are read, if it is in memory, else None.
+        paths: the number of paths in `name`.
     """
 
     def __init__(
@@ -105,15 +147,19 @@ class Rows(Source):
         classes: list[str] | None = None,
         advice: str = "Fill or leave out such rows first",
         given: Any = None,
+        paths: int = 1,
     ) -> None:
         self.name, self.wanted, self.classes = name, wanted, classes
         self.is_held, self.is_once = is_held, is_once
         self.has_labels = wanted.label is not None
         self._read, self._parts, self._describe, self._advice = read, parts, describe, advice
-        self._given = given
+        self._given, self._paths = given, paths
         self._held: tuple[list[Any], list[Any]] | None = None
         self._places, self._starts = array("q"), [0]
+        self._recent, self._count = deque[tuple[int, int]](), 0  # part and place of rows that are read step by step
         self._is_said = False
+        self._empty_texts = _EmptyTexts()
+        self._is_streamed = self._is_warned = False
 
     @property
     def texts(self) -> Any:
@@ -129,7 +175,14 @@ class Rows(Source):
     def description(self) -> str:  # type: ignore[override]
         """A line that says what was read."""
         found = self._describe()
-        return found if self._held is None or not found else f"{found}, {_counted(len(self._held[0]), self._row)}"
+        return found if self._held is None or not found else f"{found}, {counted(len(self._held[0]), self._row)}"
+
+    @property
+    def _subject(self) -> str:
+        """The name, for messages, with the argument that it is unless that is x."""
+        if not self.argument:
+            return self.name
+        return self.argument if self.name == "x" else f"{self.argument}: {self.name}"
 
     @property
     def _row(self) -> str:
@@ -142,7 +195,13 @@ class Rows(Source):
         return self._checked() if self.is_once else _Again(self._checked)
 
     def place(self, number: int) -> str:
-        """Returns the place of a text, such as "a.csv, line 17"."""
+        """Returns the place of a text, such as "a.csv, line 17". If texts are read step by step, the places of the last
+        `MOST_RECENT` are known.
+        """
+        first = self._count - len(self._recent)
+        if self._held is None and first <= number < self._count:
+            part, place = self._recent[number - first]
+            return f"{self._parts[part]} {place}"
         if number >= len(self._places):
             return f"text {number}"
         part = int(np.searchsorted(self._starts, number, side="right")) - 1
@@ -154,6 +213,18 @@ class Rows(Source):
             self._is_said = True
             print(self.description, file=sys.stderr)
 
+    def warn(self) -> None:
+        """Warns once, if rows that were read have empty texts. Reading all rows does so too.
+
+        Warns:
+            UserWarning: at the line of the package's caller. The message has the counts by column, and the first place.
+        """
+        summary = self._empty_texts.summary(self._row)
+        if summary and not self._is_warned:
+            self._is_warned = True
+            advice = f"Leave such {self._row}s out first, if the texts are missing"
+            warnings.warn(f"{self._subject}: {summary}. {advice}", stacklevel=callers_level())
+
     def _all(self) -> tuple[list[Any], list[Any]]:
         """The texts and the labels, read at the first call."""
         if self._held is None:
@@ -162,6 +233,7 @@ class Rows(Source):
             labels: list[Any] = []
             missing: dict[Any, list[str]] = {}
             self._places, self._starts = array("q"), [0]
+            self._empty_texts = _EmptyTexts()
             for part, (place, text, label) in self._read():
                 while part >= len(self._starts):
                     self._starts.append(len(texts))
@@ -172,25 +244,53 @@ class Rows(Source):
                     if not missing:
                         self._check(text, label, where)
                 if not missing:
+                    self._note(text, part, place)
                     texts.append(text)
                     labels.append(_plain(label))
                     self._places.append(place)
             if missing:
                 raise ValueError(self._missed(missing))
             if not texts:
-                rows = "row below its head, or none at all" if self.wanted.columns else "line that is not blank"
-                raise ValueError(f"{self.name} holds no text: it has no {rows}")
+                raise self._empty()
             self._held = texts, labels
+            self.is_once = False
+            self.warn()
         return self._held
 
     def _checked(self) -> Iterator[Any]:
-        """The texts, or pairs (text, label), while they are read."""
+        """The texts, or pairs (text, label), while they are read. Those of the first pass are counted."""
+        if self._held is not None:
+            yield from zip(*self._held, strict=True) if self.has_labels else self._held[0]
+            return
+        self._recent, self._count = deque[tuple[int, int]](maxlen=MOST_RECENT), 0
+        is_first, self._is_streamed = not self._is_streamed, True
         for part, (place, text, label) in self._read():
+            self._recent.append((part, place))
+            self._count += 1
             where = f"{self._parts[part]} {place}"
             for column in self._missing(text, label):
                 raise ValueError(self._missed({column: [where]}))
             self._check(text, label, where)
+            if is_first:
+                self._note(text, part, place)
             yield (text, _plain(label)) if self.has_labels else text
+        if not self._count:
+            raise self._empty()
+
+    def _empty(self) -> ValueError:
+        """The error for an input without a text."""
+        rows = "row below its head, or none at all" if self.wanted.columns else "line that is not blank"
+        subject = "it has" if self._paths == 1 else "they have"
+        return ValueError(f"{self._subject} {agreeing(self._paths, 'holds')} no text: {subject} no {rows}")
+
+    def _note(self, text: Any, part: int, place: int) -> None:
+        """Counts a row, and its empty texts."""
+        self._empty_texts.rows += 1
+        for column, segment in zip(
+            self.wanted.columns or (None,), text if self.wanted.is_pair else (text,), strict=True
+        ):
+            if not segment or segment.isspace():
+                self._empty_texts.add(column, f"{self._parts[part]} {place}")
 
     def _missing(self, text: Any, label: Any) -> Iterator[Any]:
         """The names of the columns in which a row has no value."""
@@ -204,12 +304,12 @@ class Rows(Source):
     def _missed(self, missing: dict[Any, list[str]]) -> str:
         """The message about missing values, by column."""
         found = [
-            f"{len(places)} row{'s have' if len(places) > 1 else ' has'} no value"
+            f"{counted(len(places), 'row')} {agreeing(len(places), 'has')} no value"
             + ("" if column is None else f" in the column {column!r}")
             + f" ({', '.join(places[:MOST_NAMES])}{', …' * (len(places) > MOST_NAMES)})"
             for column, places in missing.items()
         ]
-        return f"{self.name}: {'; '.join(found)}. {self._advice}"
+        return f"{self._subject}: {'; '.join(found)}. {self._advice}"
 
     def _check(self, text: Any, label: Any, where: str) -> None:
         """Checks that a row holds texts, and a label that can be one."""
@@ -293,7 +393,7 @@ def open_given(
     is_inferred = column is None and isinstance(label, str) and label == "inferred"
     if is_inferred and paths is None:
         if not is_optional:
-            raise ValueError(f"{INFERRED} takes the names of the folders in a directory, but x is {_article(x)}")
+            raise ValueError(f"{INFERRED} takes the names of the folders in a directory, but x is {type_of(x)}")
         label = None
     wanted = _wanted(column, label, per_line, kind is not None)
     if is_inferred and paths is not None:
@@ -317,7 +417,7 @@ def open_given(
         return _of_files(Found(file.name, (file,), found), wanted, is_optional)
     for argument, value in (("kind", kind), ("per_line", None if per_line else False)):
         if value is not None:
-            raise ValueError(f"{argument}={value!r} applies to files, but x is {_article(x)}. Leave it out")
+            raise ValueError(f"{argument}={value!r} applies to files, but x is {type_of(x)}. Leave it out")
     table = table_of(x, column is not None)
     if table is not None:
         return _of_table(table, wanted)
@@ -336,6 +436,8 @@ def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
     per_line = true_or_false("per_line", per_line)
     if is_pair and not columns:
         raise ValueError("column is empty: name the column of the texts, or those of their segments")
+    if twice := [name for i, name in enumerate(columns) if name in columns[:i]]:
+        raise ValueError(f"column names {twice[0]!r} twice, but a text is no pair with itself. Name each column once")
     if label is not None and label in columns:
         raise ValueError(f"column and label are both {label!r}, but a text can't be its own label. Name another column")
     return Wanted(columns, is_pair, label, per_line, is_said)
@@ -371,30 +473,48 @@ def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
     if is_optional and found.kind == "text":
         wanted = wanted._replace(columns=(), label=None, is_pair=False)
     if not wanted.per_line and found.kind != "text":
-        raise ValueError(f"per_line=False applies to text files, but {found.name} is {kind.title}. Leave it out")
-    is_once = any(
-        file.opened is not None or not os.path.isfile(file.path) for file in found.files
-    )  # a pipe has no more
+        raise ValueError(
+            f"per_line=False applies to text files, but {found.name} {agreeing(found.paths, 'is')} {kind.title}. Leave "
+            "it out"
+        )
+    without_text: set[str] = set()  # of which a warning was given
     return Rows(
         found.name,
-        lambda: _rows_of_files(found.files, found.kind, wanted),
+        lambda: _rows_of_files(found.files, found.kind, wanted, without_text),
         [f"{file.name}, {kind.place}" for file in found.files],
         wanted,
-        is_once=is_once,
+        is_once=any(file.is_once for file in found.files),
         describe=lambda: _described(found, wanted),
+        paths=found.paths,
     )
 
 
-def _rows_of_files(files: Sequence[File], kind: str, wanted: Wanted) -> Iterator[tuple[int, Row]]:
+def _rows_of_files(
+    files: Sequence[File], kind: str, wanted: Wanted, without_text: set[str]
+) -> Iterator[tuple[int, Row]]:
+    """The rows of the files, one file after the other. Files without a row among others are named in a warning and
+    added to `without_text`.
+    """
+    blank: list[str] = []
     for part, file in enumerate(files):
-        start = _position(file.opened)
+        start, is_blank = _position(file.opened), True
         try:
             for place, text, label in KINDS[kind].read(file, wanted):
+                is_blank = False
                 yield part, (place, text, file.folder or label)
         except ValueError:
             if start is not None:
                 file.opened.seek(start)  # it may be read in another way
             raise
+        if is_blank:
+            blank.append(file.name)
+    if len(blank) < len(files) and not without_text.issuperset(blank):
+        without_text.update(blank)
+        warnings.warn(
+            f"{share(len(blank), len(files), 'file', 'holds')} no text: {some_names(blank)}. Look at what "
+            "should be there, or leave such files out",
+            stacklevel=callers_level(),
+        )
 
 
 def _position(opened_file: Any) -> Any:
@@ -422,7 +542,7 @@ def _described(found: Found, wanted: Wanted) -> str:
     names = [file.name for file in found.files]
     if names != [found.name]:
         which = some_names(names)
-        parts.append(_counted(len(names), "file") + f" ({which})" * (which != found.name))
+        parts.append(counted(len(names), "file") + f" ({which})" * (which != found.name))
     if found.left_out:
         parts.append(f"left out {some_names(found.left_out)}")
     return f"{found.name}: {', '.join(parts)}"
@@ -468,7 +588,7 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
     """The rows of an iterable of records."""
     x = x if is_stream(x) else with_items(opened(x))
     if isinstance(x, str | bytes) or not isinstance(x, Iterable):
-        raise TypeError(f"column={wanted.columns[0]!r} names a column, but x is {_article(x)}, which has no columns")
+        raise TypeError(f"column={wanted.columns[0]!r} names a column, but x is {type_of(x)}, which has no columns")
     if is_optional:
         iterator = iter(x)
         first = list(islice(iterator, 1))
@@ -480,7 +600,7 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
         for i, item in enumerate(x):
             if not is_record(item):
                 raise TypeError(
-                    f"column={wanted.columns[0]!r} names a column, but item {i} of x is {_article(item)}, which has no "
+                    f"column={wanted.columns[0]!r} names a column, but item {i} of x is {type_of(item)}, which has no "
                     "columns. Leave column= out, or pass records: dicts"
                 )
             record = as_mapping(item)
@@ -516,12 +636,3 @@ def is_missing(value: Any) -> bool:
 def _plain(label: Any) -> Any:
     """NumPy's scalars as Python's."""
     return label.item() if isinstance(label, np.generic) else label
-
-
-def _article(x: Any) -> str:
-    kind = type(x).__name__
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"

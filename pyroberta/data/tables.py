@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyroberta.formats.budget import type_of
 from pyroberta.text.given import holds_strings, kinds_of, opened
 
 # How the names of a table's columns are had, and a column's values. A list of values is made of them by `opened`.
@@ -95,7 +96,7 @@ def is_stream(x: Any) -> bool:
 def _listed(values: Any, name: Any) -> list[Any]:
     values = opened(values, f"the column {name!r}")
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
-        raise TypeError(f"the column {name!r} should be a list with a value for each row, not {type(values).__name__}")
+        raise TypeError(f"the column {name!r} should be a list with a value for each row, not {type_of(values)}")
     return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 

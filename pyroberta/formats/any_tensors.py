@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyroberta.formats import numpy_io, safetensors_io
-from pyroberta.formats.budget import Budget, shown
+from pyroberta.formats.budget import Budget, shown, type_of
 from pyroberta.formats.files import NamedPath, as_path, check_file, contents
 from pyroberta.formats.stored import ReadWhenAsked, Stored
 
@@ -90,7 +90,7 @@ def _of_torch(file: Path) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
 
     value = torch_io.read(file)
     if not isinstance(value, dict):
-        raise ValueError(f"{file} should hold a dict of tensors by name, it holds a {type(value).__name__}")
+        raise ValueError(f"{file} should hold a dict of tensors by name, it holds {type_of(value)}")
     budget = Budget(file, items=numpy_io.MOST_ENTRIES)
     seen: set[str] = set()
     level: list[tuple[str, Any]] = [("", value)]
@@ -111,8 +111,7 @@ def _of_torch(file: Path) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
                     yield name, part.array
                 elif isinstance(part, (list, tuple)) and any(isinstance(of, torch_io.Tensor) for of in part[:8]):
                     raise ValueError(
-                        f"{file}: {shown(name)} is a {type(part).__name__} of tensors. Save each tensor under its own "
-                        "name"
+                        f"{file}: {shown(name)} is {type_of(part)} of tensors. Save each tensor under its own name"
                     )
         if depth == DEEPEST and deeper:
             raise ValueError(f"{file} has dicts nested more than {DEEPEST} deep")

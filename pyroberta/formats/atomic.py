@@ -95,7 +95,7 @@ def replacing_directory(
             if path.is_dir():
                 _carry_over(path, temporary, owned)
                 keep_permissions(path, temporary)
-            _flush(temporary)
+            _flush_tree(temporary)
             check_replaceable(path, kind)  # again: the block may have taken long
             _swap(temporary, path, owned)
             unconfirmed = flush_new_name(path)
@@ -241,7 +241,7 @@ def _link(old: Path, new: Path) -> None:
         shutil.copy2(old, new, follow_symlinks=False)
 
 
-def _flush(directory: Path) -> None:
+def _flush_tree(directory: Path) -> None:
     """Has the disk hold all of `directory` before its name says so."""
     for folder, _, files in os.walk(directory):
         for file in files:

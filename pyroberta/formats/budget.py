@@ -144,6 +144,16 @@ def described(value: Any) -> str:
     return f"{clipped(shown(value), 40)} ({type(value).__name__})"
 
 
+def type_of(value: Any) -> str:
+    """Returns the name of a value's type with its article, for a message.
+
+    >>> type_of([1, 2]), type_of(7), type_of(None)
+    ('a list', 'an int', 'None')
+    """
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1].lower() in 'aeio' or name.startswith('nd') else 'a'} {name}"
+
+
 def _shown(value: Any, levels: int) -> str:
     if value is None or isinstance(value, (bool, float)):
         return clipped(repr(value), LONGEST_TEXT)

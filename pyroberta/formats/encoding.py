@@ -35,7 +35,7 @@ def numpy_name(dtype: Any) -> str:
         return ""
 
 
-def dtype_name(dtype: DTypeLike | str) -> str:
+def stored_dtype_name(dtype: DTypeLike | str) -> str:
     """Returns the name of a dtype in which weights can be stored.
 
     Args:
@@ -45,7 +45,7 @@ def dtype_name(dtype: DTypeLike | str) -> str:
     Raises:
         ValueError: if the dtype is another one.
 
-    >>> dtype_name(np.float16), dtype_name("bfloat16")
+    >>> stored_dtype_name(np.float16), stored_dtype_name("bfloat16")
     ('float16', 'bfloat16')
     """
     name = numpy_name(dtype)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pyroberta.formats.budget import Budget, clipped, printable
+from pyroberta.formats.budget import Budget, clipped, printable, type_of
 from pyroberta.formats.budget import shown as shown  # most who read files show what they found
 
 LARGEST = 20_000_000  # bytes; the tokenizer.json of roberta-base has 2 million
@@ -171,7 +171,7 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError(f"{name} has containers nested without end, which no model needs") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{name} should hold a JSON object, it holds a {type(values).__name__}")
+        raise ValueError(f"{name} should hold a JSON object, it holds {type_of(values)}")
     level: list[Any] = [values]
     for _ in range(DEEPEST):
         parts = (part for one in level for part in (one.values() if isinstance(one, dict) else one))

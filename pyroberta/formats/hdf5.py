@@ -26,6 +26,8 @@ DEEPEST = 16  # groups in each other
 KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
 LONGEST_MARK = 64  # bytes of the attribute that tells bfloat16
+# What h5py and zlib raise for a damaged file, when they open it and later.
+OF_DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error)
 
 
 def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None) -> dict[str, Stored]:
@@ -49,7 +51,7 @@ def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None)
     h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file if content is None else _opened(content), "r")
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except OF_DAMAGE as error:
         raise ValueError(f"{file} is damaged or not an HDF5 file: {clipped(str(error))}") from None
     budget = Budget(file, file_bytes.size, items=len(wanted))
     with opened:
@@ -62,7 +64,7 @@ def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None)
                 path = re.sub("^_layer_checkpoint_dependencies/", "layers/", name)
                 found[path] = _stored(file, header, dataset, structure, file_bytes, wanted.get(path), budget)
             return found
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+        except OF_DAMAGE as error:
             if f"{file}" in str(error):
                 raise  # it is ours
             raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None

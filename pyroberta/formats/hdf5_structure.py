@@ -132,8 +132,8 @@ class Structure:
                 f"{self._file}: {shown(header.name)} has its names in a fractal heap, which can't be read; copy its "
                 "parts to a file that h5py opens with libver='earliest', as by default"
             )
-        if table := header.first(SYMBOL_TABLE):
-            self._check_tree(_number(table, 0), 8, f"the tree of the names in {shown(header.name)}")
+        if symbol_table := header.first(SYMBOL_TABLE):
+            self._check_tree(_number(symbol_table, 0), 8, f"the tree of the names in {shown(header.name)}")
 
     def check_chunks(self, header: Header) -> None:
         """Checks the tree of a dataset's chunks.

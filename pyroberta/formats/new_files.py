@@ -30,9 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroberta.formats.budget import printable
+from pyroberta.formats.budget import printable, shown
 from pyroberta.formats.files import as_path
 from pyroberta.formats.interrupts import uninterrupted
+
+HANDLE = r"(hf|kaggle):/+"  # how the handle of a hub begins, also as a path, which has one / for several
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,16 @@ def place_of(path: str | os.PathLike[str]) -> Path:
     """Returns the absolute path of `path`. `~` is expanded, and symbolic links are followed.
 
     Raises:
-        ValueError: see `as_path`.
+        ValueError: if it is the handle of a hub; see also `as_path`.
         OSError: if links form a circle, a name is too long, or a directory may not be entered.
     """
     expanded = as_path(path)
+    if found := re.match(HANDLE, str(expanded)):
+        handle = f"{found[1]}://{str(expanded)[found.end() :]}"
+        raise ValueError(
+            f"can't save to {shown(handle)}: it is the handle of a hub, and models are saved on this machine. Give a "
+            f"directory, or upload the model: model.upload({shown(handle)})"
+        )
     try:
         expanded.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats.budget import Budget, clipped
-from pyroberta.formats.encoding import CODES, dtype_name, encoded, stored_type
+from pyroberta.formats.encoding import CODES, encoded, stored_dtype_name, stored_type
 from pyroberta.formats.files import LARGEST, parse_json, shown
-from pyroberta.formats.new_files import NewFile, explained, replace_files
+from pyroberta.formats.new_files import NewFile, explained, nearest, place_of, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 
@@ -160,7 +160,7 @@ def new_file(
     >>> new_file({"a": np.ones((2, 3), np.float32)}).size
     120
     """
-    dtype = dtype_name(dtype)
+    dtype = stored_dtype_name(dtype)
     # transformers refuses a file that doesn't say which framework's layout it has: pt, with kernels (out, in).
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     stop = 0
@@ -208,6 +208,7 @@ class Appended:
         self._size = 0
 
     def __enter__(self) -> Appended:
+        nearest(place_of(self.file))  # says what is in the way
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self._data = TemporaryFile(dir=self.file.parent)
         return self

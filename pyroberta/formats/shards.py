@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.formats.budget import shown
+
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MOST = 1000  # gigabytes that a bare number may mean; one that is larger was meant as bytes
 
@@ -32,13 +34,15 @@ def parse_size(size: float | str | None) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B|)", size.strip().upper()) if isinstance(size, str) else None
     if found:
         number, unit = float(found[1]), found[2]
-    elif isinstance(size, bool) or not isinstance(size, float | int | np.number) or not math.isfinite(size):
+    elif isinstance(size, bool) or not isinstance(size, float | int | np.integer | np.floating):
         raise ValueError(_refusal(size))
     else:
-        number, unit = float(size), ""
+        number, unit = _as_float(size), ""
+    if not math.isfinite(number):
+        raise ValueError(_refusal(size))
     if not unit and number > MOST:
         raise ValueError(
-            f"max_shard_size={size!r}: a number without a unit means gigabytes, and this is more than {MOST}. For "
+            f"max_shard_size={shown(size)}: a number without a unit means gigabytes, and this is more than {MOST}. For "
             f"bytes, give a text with a unit, such as {_with_unit(number)!r}"
         )
     found_size = int(number * UNITS[unit or "GB"])
@@ -47,9 +51,17 @@ def parse_size(size: float | str | None) -> int:
     return found_size
 
 
+def _as_float(size: float) -> float:
+    """The size as a float, infinite if it is larger than any."""
+    try:
+        return float(size)
+    except OverflowError:
+        return math.inf
+
+
 def _refusal(size: Any) -> str:
     kinds = "a number of gigabytes above 0, a text with a unit such as '5GB' or '500MB', or None for one file"
-    return f"max_shard_size must be {kinds}, got {size!r}"
+    return f"max_shard_size must be {kinds}, got {shown(size)}"
 
 
 def _with_unit(size: float) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import clipped
+from pyroberta.formats.counts import counted
 from pyroberta.formats.files import check_file, shown
 
 # How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
@@ -227,14 +228,14 @@ def refuse_differences(
     if missing:
         alike = next((name for name in stored if name not in expected and name.endswith(f".{missing[0]}")), None)
         raise ValueError(
-            f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that {source} "
+            f"{_files(directory, stored)} lacks {len(missing)} of the {counted(len(expected), 'tensor')} that {source} "
             f"calls for: {few(missing)}" + (f". Does {shown(alike)} stand for the first of them?" if alike else "")
         )
     extra = [tensor.name for name, tensor in stored.items() if name not in expected]
     if extra:
         raise ValueError(
-            f"{_files(directory, stored)} has {len(extra)} tensors that a model of the size in {source} does not have: "
-            f"{few(extra)}. Does {source} belong to another model, or the head to another task?"
+            f"{_files(directory, stored)} has {counted(len(extra), 'tensor')} that a model of the size in {source} "
+            f"does not have: {few(extra)}. Does {source} belong to another model, or the head to another task?"
         )
     wrong = []
     for name, shape in expected.items():

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
+from pyroberta.formats.budget import Budget, OverBudget, clipped, shown, type_of
 from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, Stream, open_bytes
 from pyroberta.formats.zips import DAMAGE, Source, cut, entries_of, entry, is_zip
 
@@ -51,7 +51,7 @@ STEPS_PER_NUMBER = 50
 LETTERS_PER_STEP = 16  # of a key, since equal ones are compared letter by letter
 
 
-def read_tensors(file: Path) -> dict[str, Stored]:
+def read_state_dict(file: Path) -> dict[str, Stored]:
     """Returns the tensors of a file that holds only tensors, such as the state of a model.
 
     Raises:
@@ -59,10 +59,10 @@ def read_tensors(file: Path) -> dict[str, Stored]:
     """
     state = read(file)
     if not isinstance(state, dict):
-        raise ValueError(f"{file} should hold a dict of tensors, it holds a {type(state).__name__}")
+        raise ValueError(f"{file} should hold a dict of tensors, it holds {type_of(state)}")
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Stored):
-            raise ValueError(f"{file} should hold only tensors, but {shown(name)} is a {type(tensor).__name__}")
+            raise ValueError(f"{file} should hold only tensors, but {shown(name)} is {type_of(tensor)}")
     return state
 
 
@@ -464,7 +464,7 @@ class _Machine:
 
     def _top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
-            raise TypeError(f"a {type(self.stack[-1]).__name__} where a {kind.__name__} should be")
+            raise TypeError(f"{type_of(self.stack[-1])} where a {kind.__name__} should be")
         return self.stack[-1]
 
     # --- what is used again
@@ -513,7 +513,7 @@ class _Machine:
     def _flat(self, pairs: Any) -> list[Any]:
         """Returns keys and values alternately."""
         if not isinstance(pairs, (tuple, list)):
-            raise TypeError(f"the argument of an OrderedDict should be a list of pairs, got a {type(pairs).__name__}")
+            raise TypeError(f"the argument of an OrderedDict should be a list of pairs, got {type_of(pairs)}")
         self.budget.step("an OrderedDict's pairs", 2 * len(pairs))
         if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
             raise TypeError("the argument of an OrderedDict should be a list of pairs, but not each item is a pair")

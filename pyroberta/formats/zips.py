@@ -58,8 +58,10 @@ def entry(file: Path, file_bytes: FileBytes, info: zipfile.ZipInfo, budget: Budg
     decompresses them.
 
     Raises:
-        ValueError: if the entry is not at the place in the directory, or is compressed by another method than deflate.
-            The function raises it if the entry can't be decompressed.
+        ValueError: if the entry is not at the place that the directory of the zip names, is encrypted, or is
+            compressed by another method than deflate. The function raises it if the entry can't be decompressed, or has
+            another size or checksum than the directory says. The checksum of bytes that are not compressed is not
+            compared.
         OverBudget: raised by the function, if the entry needs more memory than the budget allows.
     """
     name, size = clipped(info.filename), info.file_size

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from reprlib import repr as shown  # short, whatever comes out of a file
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -120,8 +120,13 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
     number = int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else at_least - 1
     if number < at_least or (at_most is not None and number > at_most):
         up_to = "" if at_most is None else f" and at most {at_most}"
-        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {shown(value)}")
+        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {in_message(value)}")
     return number
+
+
+def whole_number_or_none(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int | None:
+    """Returns the value as an int, or None for None. It raises the errors of `whole_number`."""
+    return None if value is None else whole_number(name, value, at_least, at_most)
 
 
 def random_seed(name: str, value: Any) -> int:
@@ -130,9 +135,32 @@ def random_seed(name: str, value: Any) -> int:
 
 
 def is_real(value: Any) -> bool:
-    """Returns whether the value is a number of Python or NumPy, and not NaN. A bool does not count as a number."""
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return is_number and not math.isnan(value)
+    """Returns whether the value is a number of Python or NumPy that a float can hold, and not NaN. A bool does not
+    count as a number.
+
+    An int or a `longdouble` so large that its float would be infinite, or so small that its float would be 0, is none.
+
+    >>> is_real(1), is_real(float("inf")), is_real(10**400), is_real(True)
+    (True, True, False, False)
+    """
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return False
+    try:
+        number = float(value)
+    except OverflowError:
+        return False
+    changes = (math.isinf(number) or not number) and number != value
+    return not changes and not math.isnan(number)
+
+
+def in_message(value: Any) -> str:
+    """Returns a value of a user for a message. A number of very many digits, which Python does not write, is described.
+
+    >>> in_message(10**5000), in_message("0.5")
+    ('a number of 16610 bits', "'0.5'")
+    """
+    bits = value.bit_length() if isinstance(value, int) else 0
+    return f"a number of {bits} bits" if bits > 1000 else reprlib.repr(value)
 
 
 def is_positive(value: Any) -> bool:
@@ -150,7 +178,7 @@ def real_number(least: float, most: float = math.inf) -> Check:
     def check(name: str, value: Any) -> float:
         if not is_real(value) or not least <= value <= most or math.isinf(value):
             span = f">= {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-            raise ValueError(f"{name} must be a number {span}, got {shown(value)}")
+            raise ValueError(f"{name} must be a number {span}, got {in_message(value)}")
         return float(value)
 
     return check
@@ -167,7 +195,7 @@ def true_or_false(name: str, value: Any) -> bool:
     TypeError: trainable must be True or False, got 'False'
     """
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+        raise TypeError(f"{name} must be True or False, got {in_message(value)}")
     return bool(value)
 
 

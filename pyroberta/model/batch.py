@@ -363,9 +363,12 @@ def real_numbers(name: str, values: ArrayLike, shape: str) -> NDArray[np.float64
     is_odd = is_text or array.dtype.kind in "SUTmMc"
     if not is_odd:
         try:
-            return array.astype(np.float64, copy=False)
+            with np.errstate(over="raise"):  # of a longdouble
+                return array.astype(np.float64, copy=False)
         except (TypeError, ValueError):
             pass
+        except (OverflowError, FloatingPointError):
+            raise ValueError(f"{name} must be numbers {shape}, each in the range of float64") from None
     got = f"{array.flat[0]!s:.40}" if array.size else "none"
     raise ValueError(f"{name} must be numbers {shape}; got {got!r} ({array.dtype})")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyroberta.model.attributes import is_real, true_or_false, whole_number
+from pyroberta.model.attributes import in_message, is_real, true_or_false, whole_number
 from pyroberta.model.heads import HEADS, has_classes
 
 LORA_TARGETS = ("query", "key", "value", "output")
@@ -89,18 +89,20 @@ class RobertaConfig:
         for name in ("dropout", "attention_dropout", "classifier_dropout"):
             value = getattr(self, name)
             if not is_real(value) or not 0.0 <= value < 1.0:
-                raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+                raise ValueError(f"{name} must be in [0, 1), got {in_message(value)}")
         for name in ("start_id", "pad_id", "end_id"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocabulary_size:
                 raise ValueError(
                     f"{name} must be the id of one of the {self.vocabulary_size} rows of the token embedding "
-                    f"(vocabulary_size), from 0 to {self.vocabulary_size - 1}; got {value!r}"
+                    f"(vocabulary_size), from 0 to {self.vocabulary_size - 1}; got {in_message(value)}"
                 )
         if self.num_layers > MOST_LAYERS:
             raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {self.num_layers}")
         if not is_real(self.layer_norm_epsilon) or not 0.0 < self.layer_norm_epsilon < math.inf:
-            raise ValueError(f"layer_norm_epsilon must be above 0 and finite, got {self.layer_norm_epsilon!r}")
+            raise ValueError(
+                f"layer_norm_epsilon must be above 0 and finite, got {in_message(self.layer_norm_epsilon)}"
+            )
         true_or_false("tie_embeddings", self.tie_embeddings)
         if self.hidden_dim % self.num_heads:
             raise ValueError(
@@ -145,14 +147,14 @@ class RobertaConfig:
 
     def _check_lora(self) -> None:
         rank, alpha = self.lora_rank, self.lora_alpha
-        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
-            raise ValueError(f"lora_rank must be a whole number of at least 0, got {rank!r}")
+        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0 or not is_real(rank):
+            raise ValueError(f"lora_rank must be a whole number of at least 0, got {in_message(rank)}")
         if alpha is None:
             object.__setattr__(self, "lora_alpha", float(rank) if rank else None)
         elif not rank or not is_real(alpha) or not 0.0 < alpha < math.inf:
             raise ValueError(
-                f"lora_alpha must be above 0 and needs a lora_rank above 0; got lora_alpha {alpha!r} and lora_rank "
-                f"{rank}"
+                f"lora_alpha must be above 0 and needs a lora_rank above 0; got lora_alpha {in_message(alpha)} "
+                f"and lora_rank {rank}"
             )
         given: Any = self.lora_targets
         targets = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)

@@ -123,8 +123,13 @@ def select(names: Iterable[str], pattern: str | re.Pattern[str]) -> list[str]:
     names = list(names)
     found = [name for name in names if re.fullmatch(pattern, name)]
     if not found:
+        text = pattern if isinstance(pattern, str) else pattern.pattern
+        begins = any(re.match(pattern, name) for name in names)
+        within = any(re.search(pattern, name) for name in names)
+        example = f"{text}.*" if begins else f".*{text}.*" if within else "embeddings.*"
         raise ValueError(
-            f"no parameter's name matches {pattern!r}; names look like {', '.join(names[:3])}, …, {names[-1]}"
+            f"no parameter's name matches {text!r}; names look like {', '.join(names[:3])}, …, {names[-1]}. The "
+            f"expression must match the whole name, such as {example!r}"
         )
     return found
 

@@ -2,20 +2,29 @@
 
 An object within a config, such as a preprocessor's tokenizer, is written as Keras writes an object of KerasHub: a dict
 of `module`, `class_name`, `config` and `registered_name`, so that KerasHub finds its class. When a config is read,
-`class_name` alone decides the class, which is looked up among the expected classes. Nothing is imported by name.
+`class_name` decides the class, which is looked up among the expected classes, and the other names must agree with it.
+Nothing is imported by name.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+import reprlib
+import sys
 from collections.abc import Iterable, Mapping
-from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
 
 from pyroberta.model.hints import refuse_unknown
+
+PACKAGES = ("keras", "tf_keras", "keras_hub", "keras_nlp")  # keras_nlp is the older name of keras_hub
+_KEYS = ("module", "class_name", "config", "registered_name")  # of the dict that `serialize` returns
+_NAMES = reprlib.Repr()  # which shows the whole name of a class
+_NAMES.maxstring = 200
+_ROOMS = {"optimizer": "optimizers", "schedule": "schedules", "loss": "losses", "metric": "metrics"}  # modules of kinds
+_KEYS_WITHOUT_EFFECT = ("build_config", "compile_config", "shared_object_id")  # that Keras may add
 
 # What every layer of Keras takes, and Keras's default: the one value that has a meaning here.
 _LAYER_DEFAULTS = {"trainable": True, "activity_regularizer": None, "autocast": True}
@@ -52,17 +61,98 @@ def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> An
             accepted too.
 
     Raises:
-        ValueError: if the class is not an expected one, or the dict does not describe an object.
+        ValueError: if the class is not an expected one, or the dict does not describe an object; see `written_name`.
         TypeError, ValueError: see the class's `from_config`.
     """
     class_name = values.get("class_name") if isinstance(values, Mapping) else None
     config = values.get("config") if isinstance(values, Mapping) else None
     if not isinstance(class_name, str) or not isinstance(config, Mapping):
-        raise ValueError(f"{name} should be an object with class_name and config, got {shown(values)}")
-    kind = classes.get(class_name) or classes.get(class_name.removeprefix(_KERASHUB_PREFIX))
+        raise ValueError(f"{name} should be an object with class_name and config, got {reprlib.repr(values)}")
+    plain = written_name(name, values)
+    kind = classes.get(plain) or classes.get(plain.removeprefix(_KERASHUB_PREFIX))
     if kind is None:
-        raise ValueError(f"{name} is of the class {shown(class_name)}; expected {' or '.join(classes)}")
+        raise ValueError(f"{name} is of the class {reprlib.repr(class_name)}; expected {' or '.join(classes)}")
     return kind.from_config(config)
+
+
+def plain_name(name: Any) -> Any:
+    """Returns the name of a class without the package under which Keras or KerasHub registered it.
+
+    >>> plain_name("keras_hub>Perplexity"), plain_name("adamw"), plain_name("mine>AdamW")
+    ('Perplexity', 'adamw', 'mine>AdamW')
+    """
+    package, _, rest = name.rpartition(">") if isinstance(name, str) else ("", "", "")
+    return rest if package in PACKAGES else name
+
+
+def written_name(noun: str, config: Mapping[str, Any]) -> Any:
+    """Returns the plain name of the class or the function in a dict that `serialize`, here or of Keras, returned.
+
+    Args:
+        noun: what the dict describes, for messages.
+        config: the dict, with the name as `class_name`. For a function, Keras writes `"function"` there, and the name
+            as `config`.
+
+    Raises:
+        ValueError: if the dict says that the class or the function is neither Keras's nor KerasHub's, but a user's own,
+            which may compute anything under the same name; if the module is no text, or one of another kind of objects;
+            if its names contradict each other; or if it has an unknown key.
+
+    >>> written_name("metric", {"class_name": "keras_hub>Perplexity", "config": {}})
+    'Perplexity'
+    >>> written_name("loss", {"module": "builtins", "class_name": "function", "config": "mine"})
+    'mine'
+    """
+    unknown = [key for key in config if key not in (*_KEYS, *_KEYS_WITHOUT_EFFECT)]
+    if unknown:
+        *some, last = _KEYS
+        raise ValueError(
+            f"the dict of the {noun} has the key {_NAMES.repr(unknown[0])}, and may have {', '.join(some)} and {last}: "
+            "put arguments into config"
+        )
+    module, registered = config.get("module"), config.get("registered_name")
+    if not isinstance(module, str | None):
+        raise ValueError(
+            f"the dict of the {noun} has the module {reprlib.repr(module)}: it should be a text, such as 'keras', or "
+            "None"
+        )
+    parts = (module or "").split(".")
+    if is_function(config):  # of which Keras writes no module, be they its own or a user's
+        if parts[0] not in ("", "builtins", *PACKAGES) or registered not in (None, "function"):
+            raise ValueError(
+                f"the {noun} {_NAMES.repr(config['config'])} is a function of your own, of the module "
+                f"{_NAMES.repr(module)} and registered as {_NAMES.repr(registered)}, and only functions of Keras are "
+                "known by name: pass the function itself"
+            )
+        return config["config"]
+    is_known = registered is None or plain_name(registered) != registered
+    if module is not None:
+        is_known = parts[0] in PACKAGES or (parts[0] == "pyroberta" and module in sys.modules)
+    if not is_known:
+        which = _NAMES.repr(config.get("class_name") if registered is None else registered)
+        raise ValueError(
+            f"the {noun} {which} is a class of your own"
+            + (f", of the module {_NAMES.repr(module)}" if isinstance(module, str) else "")
+            + ", and only classes of Keras and KerasHub are known by name: pass an object of pyroberta's class"
+        )
+    name, others = plain_name(config.get("class_name")), set(_ROOMS.values()).intersection(parts)
+    if others and _ROOMS.get(noun) not in (None, *others):
+        raise ValueError(
+            f"the dict of the {noun} contradicts itself: class_name is {_NAMES.repr(config.get('class_name'))}, and "
+            f"module {_NAMES.repr(module)}, which has no {_ROOMS[noun]}"
+        )
+    if registered is not None and plain_name(registered) != name:
+        raise ValueError(
+            f"the dict of the {noun} contradicts itself: class_name is {_NAMES.repr(config.get('class_name'))}"
+            + (f", module {_NAMES.repr(module)}" if isinstance(module, str) else "")
+            + f", and registered_name {_NAMES.repr(registered)}. Write the names of one class"
+        )
+    return name
+
+
+def is_function(config: Mapping[str, Any]) -> bool:
+    """Returns whether a dict is one that Keras's `serialize` returns for a function."""
+    return config.get("class_name") == "function" and isinstance(config.get("config"), str)
 
 
 def arguments_of(kind: type[Any], config: Any) -> dict[str, Any]:
@@ -78,7 +168,12 @@ def arguments_of(kind: type[Any], config: Any) -> dict[str, Any]:
     TypeError: Layer.from_config takes the dict that get_config returns; got None
     """
     if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
-        raise TypeError(f"{kind.__name__}.from_config takes the dict that get_config returns; got {shown(config)}")
+        raise TypeError(
+            f"{kind.__name__}.from_config takes the dict that get_config returns; got {reprlib.repr(config)}"
+        )
+    for name in ("self", "cls"):
+        if name in config:
+            raise TypeError(f"{kind.__name__} has no argument {name!r}")
     return dict(config)
 
 
@@ -119,7 +214,7 @@ def check_name(attribute: str, value: Any) -> str:
         TypeError: if it is not.
     """
     if not isinstance(value, str) or not value:
-        raise TypeError(f"{attribute} must be a text that isn't empty, got {shown(value)}")
+        raise TypeError(f"{attribute} must be a text that isn't empty, got {reprlib.repr(value)}")
     return value
 
 
@@ -131,7 +226,9 @@ def check_layer_name(attribute: str, value: Any) -> str:
     """
     name = check_name(attribute, value)
     if "/" in name:
-        raise ValueError(f"{attribute} must have no '/', as names of Keras's layers have none, got {shown(name)}")
+        raise ValueError(
+            f"{attribute} must have no '/', as names of Keras's layers have none, got {reprlib.repr(name)}"
+        )
     return name
 
 
@@ -143,6 +240,7 @@ def dtype_name(dtype: Any) -> Any:
     ('int32', 'float32')
     """
     if isinstance(dtype, Mapping):
+        written_name("dtype", dtype)  # raises where it can't be one of Keras's
         config = dtype.get("config")
         return config.get("name") if isinstance(config, Mapping) else None
     if isinstance(dtype, type) and issubclass(dtype, np.generic):
@@ -177,4 +275,4 @@ def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], **defaults
         if value is None or (dtype_name(value) if name == "dtype" else value) == accepted[name]:
             continue
         reason = "has nothing that is trained" if name == "trainable" else "has no such setting"
-        raise ValueError(f"{kind.__name__} {reason}, so {name}={shown(value)} has no effect: leave it out")
+        raise ValueError(f"{kind.__name__} {reason}, so {name}={reprlib.repr(value)} has no effect: leave it out")

@@ -18,7 +18,7 @@ def accumulate(total: Array, gradient: Array) -> Array:
     >>> accumulate(np.array([1.0, 2.0]), np.array([0.5, 0.5]))
     array([1.5, 2.5])
     """
-    total += gradient
+    total += gradient  # any shape
     return total
 
 
@@ -67,8 +67,9 @@ def adam_step(
         return
     scratch = np.empty((3, min(BLOCK, len(w))), w.dtype)  # (3, BLOCK)
     for start in range(0, len(w), BLOCK):
-        w_, g_, m_, v_ = (array[start : start + BLOCK] for array in (w, g, m, v))  # (BLOCK,) each
-        step, root, slope = scratch[:, : len(w_)]  # (BLOCK,) each
+        # Every array here is (BLOCK,), or shorter at the end.
+        w_, g_, m_, v_ = (array[start : start + BLOCK] for array in (w, g, m, v))
+        step, root, slope = scratch[:, : len(w_)]
         np.multiply(g_, float(scale), out=slope)
         # Not w *= 1 - decay: in float32 that factor is off by up to a third of a usual decay.
         w_ -= np.multiply(w_, float(decay), out=step)

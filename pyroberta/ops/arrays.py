@@ -22,7 +22,7 @@ Value = TypeVar("Value", Array, float)  # an array, or a scalar
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """A new array of zeros.
+    """Returns a new array of that shape, any, filled with zeros.
 
     >>> zeros((2,), "float32")
     array([0., 0.], dtype=float32)
@@ -42,7 +42,7 @@ def view(x: Array, start: int, stop: int, shape: tuple[int, ...]) -> Array:
 
 
 def copy(target: Array, source: Array) -> None:
-    """target[...] = source, rounded to the target's dtype. Both have one shape.
+    """target[...] = source, rounded to the target's dtype. Both arrays have one shape, any.
 
     >>> target = np.zeros(2)
     >>> copy(target, np.array([1.0, 2.0]))
@@ -53,7 +53,7 @@ def copy(target: Array, source: Array) -> None:
 
 
 def fill(x: Array, value: float) -> None:
-    """x[...] = value, in place.
+    """x[...] = value, in place, for x of any shape.
 
     >>> x = np.ones(2)
     >>> fill(x, 0.0)
@@ -64,13 +64,17 @@ def fill(x: Array, value: float) -> None:
 
 
 def add(x: Value, y: Value) -> Value:
-    """x + y, new: the two gradients of what was read twice. Two arrays of one shape, or two scalars."""
+    """Returns x + y, new: two arrays of one shape, any, or two scalars. It is the gradient of what was read twice.
+
+    >>> add(np.array([1.0, 2.0]), np.array([0.5, 0.5]))
+    array([1.5, 2.5])
+    """
     total: Value = x + y
     return total
 
 
 def maximum(largest: Array, x: Array) -> None:
-    """largest[...] = the larger of largest and x, element by element.
+    """largest[...] = the larger of largest and x, element by element. Both arrays have one shape, any.
 
     >>> largest = np.array([1.0, 4.0])
     >>> maximum(largest, np.array([3.0, 2.0]))
@@ -91,12 +95,12 @@ def running_mean(mean: Array, x: Array, keep: float) -> None:
     scratch = np.empty(min(BLOCK, len(x)), x.dtype)  # (BLOCK,)
     for start in range(0, len(x), BLOCK):
         mean_, x_ = mean[start : start + BLOCK], x[start : start + BLOCK]  # (BLOCK,) each
-        mean_ *= float(keep)
-        mean_ += np.multiply(x_, 1.0 - float(keep), out=scratch[: len(x_)])
+        mean_ *= float(keep)  # (BLOCK,)
+        mean_ += np.multiply(x_, 1.0 - float(keep), out=scratch[: len(x_)])  # (BLOCK,)
 
 
 def clip(x: Array, limit: float) -> None:
-    """Brings each element into [-limit, limit], in place.
+    """Brings each element of x, of any shape, into [-limit, limit], in place.
 
     >>> x = np.array([-3.0, 0.5])
     >>> clip(x, 1.0)
@@ -117,7 +121,7 @@ def clip_scale(square: float, limit: float) -> float:
 
 
 def all_finite(*arrays: Array) -> bool:
-    """Whether no element of any of the arrays is NaN or infinite.
+    """Whether no element of any of the arrays, of any shapes, is NaN or infinite.
 
     A sum of squares tells in one pass over a vector, unless the sum overflows.
 
@@ -128,10 +132,10 @@ def all_finite(*arrays: Array) -> bool:
 
 
 def to_host(x: Value) -> Value:
-    """The array as one of NumPy's, a scalar as one of Python's."""
+    """Returns an array x, of any shape, as one of NumPy's, and a scalar as one of Python's."""
     return x
 
 
 def from_host(x: Array) -> Array:
-    """NumPy's array as one of the backend's."""
+    """Returns NumPy's array x, of any shape, as one of the backend's."""
     return x

@@ -29,7 +29,7 @@ class CrossEntropyCache(NamedTuple):
 def logits(h: Array, table: Array, bias: Array) -> Array:
     """h (M, C), table (V, C), bias (V,) -> (M, V): h · tableᵀ + bias."""
     z: Array = h @ table.T  # (M, V)
-    z += bias
+    z += bias  # (M, V)
     return z
 
 
@@ -40,19 +40,19 @@ def cross_entropy_forward(
 
     h (M, C), table (V, C), bias (V,), labels (M,) int -> losses (M,), predicted (M,) the most likely id
     """
-    top, total = np.full(len(h), -np.inf, h.dtype), np.zeros_like(h, shape=len(h))  # (M,)  so far max z, Σ exp(z - top)
+    top, total = np.full(len(h), -np.inf, h.dtype), np.zeros_like(h, shape=len(h))  # (M,) each: max z, Σ exp(z - top)
     of_label = np.empty_like(top)  # (M,)  z of the label
     predicted = np.zeros(len(h), np.int64)  # (M,)
     for ids in _chunks(len(h), len(table)):
         z = logits(h, table[ids], bias[ids])  # (M, W), for the W ids of this chunk of the vocabulary
         here, column = _labels_in(ids, labels)  # (L,) each: the L rows whose label is in the chunk
-        of_label[here] = z[here, column]
+        of_label[here] = z[here, column]  # (L,)
         highest = z.max(axis=1)  # (M,)
         predicted = np.where(highest > top, z.argmax(axis=1) + ids.start, predicted)  # (M,)
         before, top = top, np.maximum(top, highest)  # (M,) each
-        z -= top[:, None]  # so that exp cannot overflow
-        total *= np.exp(before - top)
-        total += np.exp(z, out=z).sum(axis=1)
+        z -= top[:, None]  # (M, W)  so that exp cannot overflow
+        total *= np.exp(before - top)  # (M,)
+        total += np.exp(z, out=z).sum(axis=1)  # (M,)
     log_total = np.log(total)  # (M,)
     losses = log_total - (of_label - top)  # (M,)  not log Σ exp(z) - of_label, which would round away digits of both
     return (losses, predicted), CrossEntropyCache(h, table, bias, labels, log_total + top)
@@ -85,10 +85,10 @@ def _dlogits(dlosses: Array, cache: CrossEntropyCache, ids: slice) -> Array:
     """dz = dloss · (softmax(z) - onehot(label)), (M, W), for the W ids of one chunk of the vocabulary."""
     h, table, bias, labels, log_sums = cache
     z = logits(h, table[ids], bias[ids])  # (M, W)  made again rather than kept
-    z -= log_sums[:, None]
+    z -= log_sums[:, None]  # (M, W)
     dz: Array = np.exp(z, out=z)  # (M, W)  forward: log Σ exp(z); its derivative is the softmax
-    dz[_labels_in(ids, labels)] -= 1.0  # forward: - z[label]
-    dz *= dlosses[:, None]
+    dz[_labels_in(ids, labels)] -= 1.0  # (L,)  forward: - z[label]
+    dz *= dlosses[:, None]  # (M, W)
     return dz
 
 

@@ -176,5 +176,5 @@ def _apply(x: Array, cache: DropoutCache) -> Array:
     """x (N, C) -> x · keep / (1 - rate), (N, C)."""
     rate, key, starts, numbers, rows = cache
     y: Array = x * keep_rows(key, x.shape, rate, starts, numbers, rows)  # (N, C)
-    y *= 1.0 / (1.0 - rate)
+    y *= 1.0 / (1.0 - rate)  # (N, C)
     return y

@@ -30,5 +30,5 @@ def gather_backward(dy: Array, cache: GatherCache) -> Array:
     if len(rows):
         order = np.argsort(rows, kind="stable")  # (M,)  sorted and summed by runs: much faster than `np.add.at`
         used, first = np.unique(rows[order], return_index=True)  # (U,) each: the U rows read, each one's run
-        dx[used] = np.add.reduceat(dy[order], first, axis=0)
+        dx[used] = np.add.reduceat(dy[order], first, axis=0)  # (U, C)
     return dx

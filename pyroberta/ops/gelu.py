@@ -72,8 +72,8 @@ def gelu_forward(x: Array) -> tuple[Array, GeluCache]:
         x_ = flat[block]  # (BLOCK,), fewer at the end
         cdf = 0.5 * (1.0 + erf(x_ * math.sqrt(0.5)))  # (BLOCK,)  Φ(x)
         density = np.exp(-0.5 * x_ * x_) / math.sqrt(2.0 * math.pi)  # (BLOCK,)  φ(x)
-        ys[block] = x_ * cdf
-        slopes[block] = cdf + x_ * density  # the product rule, with Φ' = φ
+        ys[block] = x_ * cdf  # (BLOCK,)
+        slopes[block] = cdf + x_ * density  # (BLOCK,)  the product rule, with Φ' = φ
     return y, GeluCache(slope)
 
 

@@ -27,9 +27,9 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> t
     variance = np.einsum("nc,nc->n", centred, centred) / x.shape[1]  # (N,)
     inverse_std = 1.0 / np.sqrt(variance + epsilon)  # (N,)
     x_hat = centred  # (N, C), the same array
-    x_hat *= inverse_std[:, None]
+    x_hat *= inverse_std[:, None]  # (N, C)
     y = x_hat * gamma  # (N, C)
-    y += beta
+    y += beta  # (N, C)
     return y, LayerNormCache(x_hat, inverse_std, gamma)
 
 
@@ -45,7 +45,7 @@ def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array,
     dbeta = dy.sum(axis=0)  # (C,)  forward: y += beta
     dx = dy * gamma  # (N, C)  forward: y = x_hat * gamma; from here on dx holds dx̂
     along = np.einsum("nc,nc->n", dx, x_hat) / C  # (N,)  mean(dx̂ · x̂)
-    dx -= dx.mean(axis=1, keepdims=True)  # (N, 1)  forward: centred = x - mean
+    dx -= dx.mean(axis=1, keepdims=True)  # (N, C)  forward: centred = x - mean
     dx -= x_hat * along[:, None]  # (N, C)  forward: the variance of centred
-    dx *= inverse_std[:, None]  # forward: centred * inverse_std
+    dx *= inverse_std[:, None]  # (N, C)  forward: x_hat *= inverse_std
     return dx, dgamma, dbeta

@@ -28,7 +28,7 @@ def linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, LinearC
     x (N, I), kernel (I, O), bias (O,) -> y (N, O)
     """
     y = x @ kernel  # (N, O)
-    y += bias
+    y += bias  # (N, O)
     return y, LinearCache(x, kernel)
 
 

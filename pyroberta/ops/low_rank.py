@@ -23,7 +23,7 @@ def low_rank_forward(x: Array, a: Array, b: Array, scale: float) -> tuple[Array,
     x (N, I), a (I, r), b (r, O) -> y (N, O)
     """
     h = x @ a  # (N, r)
-    h *= scale
+    h *= scale  # (N, r)
     return h @ b, LowRankCache(x, a, b, h, scale)
 
 
@@ -32,7 +32,7 @@ def low_rank_backward(dy: Array, cache: LowRankCache) -> tuple[Array, Array, Arr
     x, a, b, h, scale = cache
     db = h.T @ dy  # (r, O)  forward: h @ b
     dh = dy @ b.T  # (N, r)  forward: h @ b
-    dh *= scale  # forward: h *= scale
+    dh *= scale  # (N, r)  forward: h *= scale
     da = x.T @ dh  # (I, r)  forward: x @ a
     dx = dh @ a.T  # (N, I)  forward: x @ a
     return dx, da, db

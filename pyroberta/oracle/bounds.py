@@ -331,17 +331,24 @@ def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array, inner: Inner | 
 
 @OVERFLOWS
 def embedding(
-    run: Arithmetic, ids: Array, positions: Array, tokens: Array, rows: Array, *, dy: Array, inner: Inner | None = None
+    run: Arithmetic,
+    ids: Array,
+    positions: Array,
+    tokens: Array,
+    position_rows: Array,
+    *,
+    dy: Array,
+    inner: Inner | None = None,
 ) -> Bounds:
-    """Bounds of embedding: y (N, C) is one addition. dtokens (V, C) and drows (T, C) are sums of rows of dy, as in
-    gather.
+    """Bounds of embedding: y (N, C) is one addition. dtokens (V, C) and dposition_rows (T, C) are sums of rows of dy,
+    as in gather.
     """
     if inner is not None:
         inner |= _errors(of_tokens=np.zeros(dy.shape), of_positions=np.zeros(dy.shape))
     return _errors(
-        y=run.add(exact(tokens[ids]), exact(rows[positions])),
+        y=run.add(exact(tokens[ids]), exact(position_rows[positions])),
         dtokens=_scattered(run, dy, ids, len(tokens)),
-        drows=_scattered(run, dy, positions, len(rows)),
+        dposition_rows=_scattered(run, dy, positions, len(position_rows)),
     )
 
 
@@ -608,12 +615,12 @@ class _Norm:
         self.size = np.abs(self.x_hat) * (1.0 + self.ratio) + self.x_hat_error
 
     def forward(self, gamma: Array, beta: Array) -> Near:
-        """gamma · x̂ + beta: a product and a sum."""
+        """Returns gamma · x̂ + beta, (B, C), with its error: that of x̂, of a product and of a sum."""
         x_hat = Near(self.x_hat, self.x_hat_error + self.ratio * np.abs(self.x_hat))
         return self.run.add(self.run.multiply(exact(gamma), x_hat), exact(beta))
 
     def inner(self, dy: Array, gamma: Array) -> Bounds:
-        """Of the values between."""
+        """Returns the largest allowed errors of the mean, the variance, x̂ and its gradient dx̂."""
         return _errors(
             mean=self.mean_error[:, 0],
             variance=self.variance_error[:, 0],
@@ -622,9 +629,12 @@ class _Norm:
         )
 
     def backward(self, dy: Array, gamma: Array, x_hat_error: Array) -> tuple[Near, Near]:
-        """dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, and dgamma.
+        """Returns dx (B, C) = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, and dgamma (C,), each with its error.
 
-        `x_hat_error` is the error of x̂ but for `ratio`.
+        Args:
+            dy: the gradient of the norm's result, (B, C).
+            gamma: the scale, (C,).
+            x_hat_error: the error of x̂, (B, C), without the part that `ratio` states.
         """
         run = self.run
         x_hat = Near(self.x_hat, x_hat_error + self.ratio * np.abs(self.x_hat))
@@ -957,7 +967,7 @@ def accumulate(
 
 @OVERFLOWS
 def squared_norm(run: Arithmetic, x: Array) -> Bounds:
-    """Bound of `norm` (), the sum of len(x) squares of x (n,). It is in float64 in every precision. Each square may
+    """Bound of `norm` (), the sum of len(x) squares of x (P,). It is in float64 in every precision. Each square may
     underflow.
     """
     wide = Arithmetic(np.float64)
@@ -1019,7 +1029,7 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "gather_forward": (gather, ["y"]),
     "gather_backward": (gather, ["dx"]),
     "embedding_forward": (embedding, ["y"]),
-    "embedding_backward": (embedding, ["dtokens", "drows"]),
+    "embedding_backward": (embedding, ["dtokens", "dposition_rows"]),
     "prepare": (linear, []),
     "linear_forward": (linear, ["y"]),
     "linear_backward": (linear, ["dx", "dkernel", "dbias"]),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -25,7 +25,22 @@ NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 SCATTERED = ("embedding", "gather")  # ops whose backward adds up some rows of dy
 SUMMED = {"linear": "bias", "layer_norm": "beta", "add_norm": "beta", "feed_forward": "bias_2"}  # sums of all rows
-Call = tuple[int, str, str]  # the number of the update, the place and the op
+
+
+class Call(NamedTuple):
+    """What tells the calls of a trace apart.
+
+    Attributes:
+        step: the number of the update, from 0.
+        place: the place in the model.
+        op: the op, or "" for a gradient that is passed on as it is.
+        is_backward: whether it gives gradients: an op's backward, or a sum of gradients.
+    """
+
+    step: int
+    place: str
+    op: str
+    is_backward: bool
 
 
 class Recomputed:
@@ -145,7 +160,7 @@ class Recomputed:
             of_steps = limits_of_steps(run, self.op, a, stages(self.op, a, given)[1])
             return dict(limits) | {of: _larger(limits[of], of_steps[of]) for of in of_steps if of in limits}
         plain = PLAIN[self.op].gradients_of(a)
-        grown = {of: max(1.0, _largest(values[of]) / max(_largest(plain[of]), run.tiny)) for of in limits}
+        grown = {of: max(1.0, largest(values[of]) / max(largest(plain[of]), run.tiny)) for of in limits}
         return {of: _times(limit, grown[of]) for of, limit in limits.items()}
 
     def _of_other_norms(
@@ -172,9 +187,21 @@ class Recomputed:
 # --- which tensor it is -----------------------------------------------------------------------------------------------
 
 
-def call_of(entry: Entry) -> Call:
+def call_of(name: str, entry: Entry) -> Call:
     """Returns the call that gave a tensor."""
-    return entry.step, entry.place, entry.op
+    return Call(entry.step, entry.place, "" if is_copy(entry) else entry.op, is_in_backward(name, entry.step))
+
+
+def is_copy(entry: Entry) -> bool:
+    """Returns whether a tensor is the gradient of an op's result as the op before it in backward gave it. So the tensor
+    has two names, and none of its own op's backward computes it.
+    """
+    return set(entry.inputs) == {"dy"}
+
+
+def is_in_backward(name: str, step: int) -> bool:
+    """Returns whether a tensor of the update with the number `step` is a gradient, before clipping."""
+    return name.removeprefix(f"step_{step}.").startswith(("d.", "gradients."))
 
 
 def is_gradient(name: str, entry: Entry) -> bool:
@@ -184,7 +211,7 @@ def is_gradient(name: str, entry: Entry) -> bool:
 
 def is_of_op(entry: Entry) -> bool:
     """Returns whether a tensor was computed by an op of the model, from all of the op's arguments."""
-    return entry.op in PLAIN and "denominator" not in entry.inputs and set(entry.inputs) != {"dy"}
+    return entry.op in PLAIN and "denominator" not in entry.inputs and not is_copy(entry)
 
 
 def value_of(name: str, entry: Entry) -> tuple[str, int | None]:
@@ -320,7 +347,8 @@ def _times(limit: Any, factor: float) -> Any:
     return [factor * one for one in limit] if isinstance(limit, list) else factor * limit
 
 
-def _largest(value: Any) -> float:
+def largest(value: Any) -> float:
+    """Returns the largest magnitude in an array or a list of arrays; 0 if it has no number."""
     parts = value if isinstance(value, list) else [value]
     return max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
 

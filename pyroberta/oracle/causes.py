@@ -41,9 +41,9 @@ class Cause:
 
 def causes_of(op: str, arguments: Arguments) -> Iterator[Cause]:
     """Yields the known mistakes of an op. If the arguments contain `dy`, they are the mistakes of its backward."""
-    table = BACKWARD if "dy" in arguments else CAUSES
-    if op in table:
-        yield from table[op](arguments)
+    known = BACKWARD if "dy" in arguments else CAUSES
+    if op in known:
+        yield from known[op](arguments)
 
 
 def _with(op: str, arguments: Arguments, **changes: Any) -> Values:
@@ -232,12 +232,12 @@ def _without(x: Array, a: Arguments, name: str, value: float) -> Values:
 
 
 def _embedding(arguments: Arguments) -> Iterator[Cause]:
-    rows, positions = arguments["rows"], arguments["positions"]
+    position_rows, positions = arguments["position_rows"], arguments["positions"]
     for offset in (-2, -1, 1, 2):
-        if positions.size and positions.min() + offset >= 0 and positions.max() + offset < len(rows):
+        if positions.size and positions.min() + offset >= 0 and positions.max() + offset < len(position_rows):
             yield Cause(positions_off_by(offset), partial(_moved, offset))
     yield Cause("the position embedding is missing", lambda a: {"output": a["tokens"][a["ids"]]})
-    C = rows.shape[1]
+    C = position_rows.shape[1]
     yield Cause(
         "the token embedding is scaled by the root of C",
         lambda a: _with("embedding", a, tokens=math.sqrt(C) * a["tokens"]),
@@ -251,12 +251,12 @@ def positions_counted_to(arguments: Arguments, columns: Any = None) -> Iterator[
         arguments: the arguments of the embedding.
         columns: the number of columns of the padded arrays, if known. The length of the longest sequence is tried too.
     """
-    positions, rows = arguments["positions"], arguments["rows"]
+    positions, position_rows = arguments["positions"], arguments["position_rows"]
     starts = [*np.flatnonzero(np.diff(positions, prepend=np.inf) != 1).tolist(), len(positions)]
     lengths = np.diff(starts)
     for S in dict.fromkeys(([] if columns is None else [int(columns)]) + [int(lengths.max(initial=0))]):
         moved = positions + np.repeat(S - lengths, lengths)
-        if moved.size and positions.min() <= moved.min() and moved.max() < len(rows):
+        if moved.size and positions.min() <= moved.min() and moved.max() < len(position_rows):
             name = f"positions also count the padding before a sequence, up to {S} columns"
             yield Cause(name, partial(_changed, "embedding", {"positions": moved}))
 

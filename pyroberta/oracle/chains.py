@@ -7,28 +7,43 @@ call by call, and one of the calls has a known mistake.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.oracle.calls import Call, Recomputed, call_of, is_gradient, value_of
+from pyroberta.oracle.calls import Call, Recomputed, call_of, is_copy, is_gradient, value_of
 from pyroberta.oracle.causes import Cause
 from pyroberta.oracle.golden import Entry
 from pyroberta.oracle.judge import Judge, Judged
-from pyroberta.oracle.plain import Values
+from pyroberta.oracle.plain import PLAIN, Values
 
-MOST_CALLS = 24  # the calls of two layers. With more calls, too many mistakes would explain a difference
+MOST_CALLS = 24  # those of two layers. If more calls were tried, too many mistakes would explain a difference
 FEW, MOST_OF_FEW = 16, 8  # a mistake may explain a tensor of at most 16 numbers by chance, so only 8 calls are tried
-AFTER_GRADIENTS = ("sum", "clip_scale", "clip", "update")
+SUMS = ("add", "sum")
+AFTER_GRADIENTS = ("clip_scale", "clip", "update")
 MOST_NUMBERS = 2e9  # the most numbers that are computed for one tensor
+
+
+class Suspects(NamedTuple):
+    """Where a mistake may be, in the order of the computation.
+
+    Attributes:
+        backward: the places of the ops whose backward was computed.
+        forward: the places of the ops whose forward was computed.
+        steps: the tensors of the other calls: sums of several terms, clipping, updates.
+    """
+
+    backward: list[str]
+    forward: list[str]
+    steps: list[str]
 
 
 class Chain:
     """The calls from the given tensors to a tensor that departs.
 
     Args:
-        judge: the judge after it has judged all tensors.
+        judge: the judge, which has come as far as the tensor.
         judged: the tensor.
 
     Attributes:
@@ -51,10 +66,35 @@ class Chain:
         return found[::-1]
 
     @property
-    def places(self) -> list[str]:
-        """The places of the calls before the last one, in their order."""
-        target_place = self.target.entry.place
-        return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if entry.place != target_place))
+    def suspects(self) -> Suspects:
+        """Where the mistake may be. The last call is among these."""
+        found = Suspects([], [], [])
+        for names, entry in self.calls:
+            call = call_of(names[0], entry)
+            is_of_one_term = call.op == "sum" and len(entry.inputs) < 2
+            if call.op in (*PLAIN, "add"):
+                (found.backward if call.is_backward else found.forward).append(call.place)
+            elif call.op and not is_of_one_term:
+                found.steps.append(names[0] if len(names) == 1 else self.target.name)
+        return Suspects(*(list(dict.fromkeys(some)) for some in found))
+
+    def passed_on(self) -> Iterator[str]:
+        """Yields the names of the tensors between: in backward the gradient of each op's result, in forward each
+        result that another op takes. For a gradient they are those of backward, if there are any.
+        """
+        taken = {name for _, entry in self.calls for name in entry.inputs.values()}
+        gradients = [
+            names[0]
+            for names, entry in self.calls[:-1]
+            if is_copy(entry) and entry.inputs["dy"] not in self.judge.theirs
+        ]
+        yield from gradients or (
+            name
+            for names, entry in self.calls[:-1]
+            if entry.op in PLAIN and not is_gradient(names[0], entry)
+            for name in names
+            if name in taken
+        )
 
     def tried(self) -> Iterator[tuple[int, Call]]:
         """Yields the number and the call of each call before the last one whose mistakes are tried.
@@ -63,21 +103,26 @@ class Chain:
         they are sums and clipping: a step depends so little on the gradient's size that many mistakes would fit.
         """
         most = MOST_CALLS if self.target.theirs.size >= FEW else MOST_OF_FEW
-        if not 1 < len(self.calls) <= most:
+        tried = [
+            (number, call_of(names[0], entry))
+            for number, (names, entry) in enumerate(self.calls[:-1])
+            if self._is_tried(names[0], entry)
+        ]
+        if not 1 <= len(tried) < most:
             return
         self._computed, values = [], dict[str, Any]()
         for number in range(len(self.calls)):
             self._computed.append(self._values(number, values))
             self._note(number, self._computed[number], values)
+        yield from tried
+
+    def _is_tried(self, name: str, entry: Entry) -> bool:
+        """Whether the mistakes of a call are tried. `name` is one of its tensors."""
         target = self.target.entry
-        on_the_way_back = is_gradient(self.target.name, target) or target.op in ("add", "sum")
-        for number, (names, entry) in enumerate(self.calls[:-1]):
-            if target.op in AFTER_GRADIENTS:
-                is_tried = entry.op in AFTER_GRADIENTS
-            else:
-                is_tried = is_gradient(names[0], entry) or entry.op in ("add", "sum") or not on_the_way_back
-            if is_tried:
-                yield number, call_of(entry)
+        on_the_way_back = is_gradient(self.target.name, target) or target.op in SUMS
+        if target.op in AFTER_GRADIENTS:
+            return entry.op in ("sum", *AFTER_GRADIENTS)
+        return (is_gradient(name, entry) and not is_copy(entry)) or entry.op in SUMS or not on_the_way_back
 
     def call(self, number: int) -> tuple[str, Entry, Mapping[str, Any]]:
         """Returns a call: the name of its first tensor, its entry, and its arguments by name."""

@@ -93,7 +93,10 @@ class Explainer:
         """Returns the causes in the calls between the given tensors and this one, the best first. If there are none, an
         update may itself show the cause.
         """
-        if not np.isfinite(judged.theirs).all():
+        # Of a parameter's gradient that is only a multiple, any call between may be the cause.
+        factor = factor_of(judged.theirs, judged.expected, judged.tolerance) if judged.entry.op == "sum" else None
+        is_multiple = factor is not None or (judged.entry.op == "sum" and not judged.theirs.any())
+        if is_multiple or not np.isfinite(judged.theirs).all():
             return []
         named, of = [], value_of(judged.name, judged.entry)
         for number, call in chain.tried():

@@ -17,12 +17,12 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.formats.any_tensors import read_tensors as read_tensors
-from pyroberta.formats.budget import shown
+from pyroberta.formats.budget import shown, type_of
 from pyroberta.formats.stored import few
 from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.bounds import BFLOAT16_U, is_bfloat16
 from pyroberta.oracle.claims import Claim, differing, without_inner
-from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.golden import Trace, config_of
 from pyroberta.oracle.layouts import LEFT, RIGHT, SECOND, SLOTS, Candidate, Rows, Wanted, of_parameter, thirds
 from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, READ, Match, Names, split_step
 from pyroberta.oracle.names import names_of as names_of
@@ -109,7 +109,7 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
         if not isinstance(given, kind):
             raise TypeError(
                 f"{argument} should be a {kind.__name__}, as in align(read_trace(file), read_tensors(file), names); "
-                f"got a {type(given).__name__}"
+                f"got {type_of(given)}"
             )
     try:
         return _Aligner(golden, tensors, names or {}).aligned()
@@ -656,7 +656,7 @@ def _lost_of(x: Array, beside: Array) -> float:
 
 def _config(golden: Trace) -> RobertaConfig | None:
     try:
-        return RobertaConfig(**golden.settings["config"])
+        return config_of(golden)
     except (KeyError, TypeError, ValueError):
         return None
 

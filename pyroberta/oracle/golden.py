@@ -186,6 +186,11 @@ def read_trace(file: str | os.PathLike[str]) -> Trace:
     return trace
 
 
+def config_of(golden: Trace) -> RobertaConfig:
+    """Returns the config of the traced model."""
+    return RobertaConfig(**golden.settings["config"])
+
+
 def _check(name: str, entry: Entry, before: Mapping[str, Entry]) -> None:
     """Raises ValueError if `compare` could not use an entry."""
     texts = {of: getattr(entry, of) for of in ("op", "place", "value", "formula", "page")}

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import type_of
 from pyroberta.oracle import wrong_gradients
+from pyroberta.oracle.known_ops import known_mistakes
 
 STEPS = [2.0**-i for i in range(2, 14)]  # from a quarter of the input's size to a ten-thousandth of it
 FINE_STEPS = [2.0**-i for i in range(14, 26)]  # for a forward that is undefined or far from linear at larger steps
@@ -133,6 +135,9 @@ def check_backward(
     8000 calls of forward. Then the two are compared, to find out whether the gradient is zero, transposed, a multiple,
     or that of another argument.
 
+    If forward gives the result of GELU, the feed-forward, layer norm, add and norm, or attention for the same
+    arguments, in their order, the wrong gradient is also compared with those of the known mistakes of that op.
+
     Args:
         forward: a function from the arguments to (y, cache), where y is a float64 array.
         backward: a function from (dy, cache) to one gradient for each argument, in their order. A single argument may
@@ -206,12 +211,11 @@ def check_backward(
 def _checked_names(args: Any, names: Sequence[str] | None) -> Sequence[str]:
     if not isinstance(args, Sequence):
         raise TypeError(
-            "args should be a list of arrays, as in check_backward(forward, backward, [x]); got a "
-            f"{type(args).__name__}"
+            f"args should be a list of arrays, as in check_backward(forward, backward, [x]); got {type_of(args)}"
         )
     for i, x in enumerate(args):
         if not isinstance(x, np.ndarray):
-            raise TypeError(f"argument {i} should be a NumPy array; got a {type(x).__name__}")
+            raise TypeError(f"argument {i} should be a NumPy array; got {type_of(x)}")
         if x.dtype != np.float64:
             raise ValueError(f"argument {i} should be float64, got {x.dtype}: convert it before the check")
     if names is not None and len(names) != len(args):
@@ -232,14 +236,12 @@ def _generator(rng: int | np.random.Generator) -> np.random.Generator:
 def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) -> tuple[Array, Any]:
     result: Any = forward(*(x.copy() for x in args))
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(
-            f"forward should return a pair (y, cache), where y is an array; it returned a {type(result).__name__}"
-        )
+        raise TypeError(f"forward should return a pair (y, cache), where y is an array; it returned {type_of(result)}")
     y, cache = result
     if not isinstance(y, np.ndarray | np.floating):
         raise TypeError(
-            "forward should return a NumPy array as y; it returned a "
-            f"{type(y).__name__}. Check one result at a time, and convert a tensor to an array"
+            "forward should return a NumPy array as y; it returned "
+            f"{type_of(y)}. Check one result at a time, and convert a tensor to an array"
         )
     if y.dtype != np.float64:
         raise ValueError(f"forward should return y in float64 for float64 arguments; it returned {y.dtype}")
@@ -259,7 +261,7 @@ def _gradients(returned: Any) -> list[Array]:
     if isinstance(returned, np.ndarray | np.floating):
         return [np.array(returned)]
     if not isinstance(returned, Sequence):
-        raise TypeError(f"backward should return an array for each argument; it returned a {type(returned).__name__}")
+        raise TypeError(f"backward should return an array for each argument; it returned {type_of(returned)}")
     return [np.array(one) if isinstance(one, np.ndarray | np.floating) else one for one in returned]
 
 
@@ -270,7 +272,7 @@ def _require_like(gradients: Sequence[Array], args: Sequence[Array], y: Array) -
         )
     for i, (gradient, x) in enumerate(zip(gradients, args, strict=True)):
         if not isinstance(gradient, np.ndarray | np.floating):
-            raise TypeError(f"gradient {i} should be a NumPy array; got a {type(gradient).__name__}")
+            raise TypeError(f"gradient {i} should be a NumPy array; got {type_of(gradient)}")
         if gradient.shape != x.shape or gradient.dtype != x.dtype:
             hint = wrong_gradients.of_shape(gradient.shape, x.shape)
             raise ValueError(
@@ -391,7 +393,15 @@ class _Case(NamedTuple):
             looks = wrong_gradients.looks_of(wrong, self.others(i))
         elif not looks:
             looks = self.of_directions(i, rng)
+        if gradient.any() and np.isfinite(gradient).all():
+            looks = self.of_catalogue(i) or looks
         return CheckedGradient(i, one.name, one.shape, one.error, one.by_complex_step, distance, looks)
+
+    def of_catalogue(self, i: int) -> str:
+        """Returns the known mistake that gives exactly this gradient, if forward is an op of RoBERTa, or ""."""
+        gradient = self.gradients[i]
+        known = known_mistakes(self.args, self.y, self.u, i)
+        return next((words for words, wrong in known if wrong_gradients.is_equal(gradient, wrong)), "")
 
     def jacobian(self, i: int) -> tuple[Array, float] | None:
         """Returns J (y.size, x.size) of argument i and its largest error, or None if that takes too many calls."""

@@ -111,7 +111,7 @@ class Judged:
 
 class Judge:
     """Judges all given tensors. Iterate over it once: it yields a `Judged` for each given tensor, in the order of the
-    trace.
+    computation: the parameters' gradients come in the order in which backward finishes them.
 
     Args:
         golden: a trace in float64.
@@ -172,7 +172,28 @@ class Judge:
 
         grouped = ((key, list(names)) for key, names in groupby(kept, key_of))
         calls = [(some, self.golden.entries[some[0]]) for (op, *_), names in grouped for some in _single(op, names)]
-        return self._needed(calls)
+        return self._needed(self._in_order_of_backward(calls))
+
+    def _in_order_of_backward(self, calls: list[tuple[list[str], Entry]]) -> list[tuple[list[str], Entry]]:
+        """The calls, with the sums, clippings and updates of the parameters in the order in which backward finishes
+        the gradients. In the trace they are in the order of the parameters.
+        """
+        at = {name: i for i, name in enumerate(self.golden.entries)}
+        finished = {
+            (entry.step, entry.place): max(map(at.__getitem__, entry.inputs.values()), default=0)
+            for _, entry in calls
+            if entry.value == "gradients"
+        }
+
+        def kind(call: tuple[list[str], Entry]) -> tuple[int, str, str]:
+            entry = call[1]
+            return entry.step, entry.op, entry.value if entry.op == "sum" else ""
+
+        found = []
+        for (_, op, value), some in groupby(calls, kind):
+            of_parameters = value == "gradients" or op in ("clip", "update")
+            found += sorted(some, key=lambda call: finished.get((call[1].step, call[1].place), 0) * of_parameters)
+        return found
 
     def _needed(self, calls: list[tuple[list[str], Entry]]) -> list[tuple[list[str], Entry]]:
         """Those calls that something of theirs depends on, or that gave it."""
@@ -193,7 +214,7 @@ class Judge:
         values = self._values(names, entry, inputs, self.given_inside(names, entry))
         yield from (self._beside(value, inputs) for value in values if value.name in self._looked_at)
         used = frozenset[str]().union(*(state.used for state in inputs.values()))
-        through = frozenset([call_of(entry)]).union(*(state.through for state in inputs.values()))
+        through = frozenset([call_of(names[0], entry)]).union(*(state.through for state in inputs.values()))
         for value in values:
             if value.name in kept:
                 state = self._state(value.name, value.expected, value.shaken, value.limit, used)
@@ -227,7 +248,7 @@ class Judge:
         if entry.op == "argmax":
             expected = _near_tie(theirs, expected, inputs["logits"], self.run.u)
         used = frozenset[str]().union(*(state.used for state in inputs.values()))
-        through = frozenset([call_of(entry)]).union(*(state.through for state in inputs.values()))
+        through = frozenset([call_of(name, entry)]).union(*(state.through for state in inputs.values()))
         arguments, unit = self._arguments(entry, inputs, 0), self._unit(name)
         return Judged(name, entry, theirs, expected, value.tolerance, arguments, used, through, unit)
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.ops.attention import heads
 from pyroberta.ops.dropout import Key, keep_mask, keep_rows
 from pyroberta.ops.gelu import erf
 
@@ -86,21 +87,21 @@ def gather_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Valu
     return {"x": dx}
 
 
-def embedding_forward(ids: Array, positions: Array, tokens: Array, rows: Array) -> Values:
+def embedding_forward(ids: Array, positions: Array, tokens: Array, position_rows: Array) -> Values:
     """Returns `of_tokens`, `of_positions` and their sum `output`, (N, C) each. They are rows of the token embedding (V,
     C) and of the position embedding (T, C).
     """
-    values = {"of_tokens": tokens[ids], "of_positions": rows[positions]}
+    values = {"of_tokens": tokens[ids], "of_positions": position_rows[positions]}
     return {**values, "output": values["of_tokens"] + values["of_positions"]}
 
 
 def embedding_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
-    """Returns the gradients of `tokens` (V, C) and `rows` (T, C)."""
-    ids, positions, tokens, rows = arguments
-    dtokens, drows = np.zeros_like(tokens), np.zeros_like(rows)
+    """Returns the gradients of `tokens` (V, C) and `position_rows` (T, C)."""
+    ids, positions, tokens, position_rows = arguments
+    dtokens, dposition_rows = np.zeros_like(tokens), np.zeros_like(position_rows)
     np.add.at(dtokens, ids, dy)
-    np.add.at(drows, positions, dy)
-    return {"tokens": dtokens, "rows": drows}
+    np.add.at(dposition_rows, positions, dy)
+    return {"tokens": dtokens, "position_rows": dposition_rows}
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def attention_forward(
     values: Values = {name: [] for name in ("scores", "probabilities", "keep", "dropped")}
     output = np.zeros_like(q)
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
-        q_b, k_b, v_b = (_heads(x[start:stop], num_heads) for x in (q, k, v))  # (H, S, D)
+        q_b, k_b, v_b = (heads(x[start:stop], num_heads) for x in (q, k, v))  # (H, S, D)
         scores = (q_b @ k_b.transpose(0, 2, 1)) * scale
         exponentials = np.exp(scores - scores.max(axis=2, keepdims=True, initial=-np.inf))
         probabilities = exponentials / exponentials.sum(axis=2, keepdims=True)
@@ -281,7 +282,7 @@ def attention_forward(
         dropped = probabilities * keep / (1.0 - rate)
         for name, value in zip(values, (scores, probabilities, keep, dropped), strict=True):
             values[name].append(value)
-        _heads(output[start:stop], num_heads)[...] = dropped @ v_b
+        heads(output[start:stop], num_heads)[...] = dropped @ v_b
     return {**values, "output": output}
 
 
@@ -294,7 +295,7 @@ def attention_backward(dy: Array, arguments: Sequence[Any], values: Values) -> V
     gradients: Values = {name: [] for name in ("dropped", "probabilities", "scores")}
     dv, dq, dk = np.zeros_like(v), np.zeros_like(q), np.zeros_like(k)
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
-        dy_b, q_b, k_b, v_b = (_heads(x[start:stop], num_heads) for x in (dy, q, k, v))  # (H, S, D)
+        dy_b, q_b, k_b, v_b = (heads(x[start:stop], num_heads) for x in (dy, q, k, v))  # (H, S, D)
         probabilities, dropped = values["probabilities"][b], values["dropped"][b]
         ddropped = dy_b @ v_b.transpose(0, 2, 1)
         dprobabilities = ddropped * values["keep"][b] / (1.0 - rate)
@@ -302,15 +303,10 @@ def attention_backward(dy: Array, arguments: Sequence[Any], values: Values) -> V
         dscores = probabilities * (dprobabilities - row)
         for name, value in zip(gradients, (ddropped, dprobabilities, dscores), strict=True):
             gradients[name].append(value)
-        _heads(dv[start:stop], num_heads)[...] = dropped.transpose(0, 2, 1) @ dy_b
-        _heads(dq[start:stop], num_heads)[...] = (dscores @ k_b) * scale
-        _heads(dk[start:stop], num_heads)[...] = (dscores.transpose(0, 2, 1) @ q_b) * scale
+        heads(dv[start:stop], num_heads)[...] = dropped.transpose(0, 2, 1) @ dy_b
+        heads(dq[start:stop], num_heads)[...] = (dscores @ k_b) * scale
+        heads(dk[start:stop], num_heads)[...] = (dscores.transpose(0, 2, 1) @ q_b) * scale
     return {**gradients, "v": dv, "q": dq, "k": dk}
-
-
-def _heads(x: Array, num_heads: int) -> Array:
-    """(S, C) -> (H, S, D), a view."""
-    return x.reshape(len(x), num_heads, x.shape[1] // num_heads).transpose(1, 0, 2)
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -351,14 +347,14 @@ PLAIN: dict[str, Plain] = {
         {"x": "d.x[rows[i]] += dy[i] for each i, from zeros"},
     ),
     "embedding": Plain(
-        ("ids", "positions", "tokens", "rows"),
+        ("ids", "positions", "tokens", "position_rows"),
         embedding_forward,
         embedding_backward,
-        ("tokens", "rows"),
-        {"of_tokens": "tokens[ids]", "of_positions": "rows[positions]", "output": "of_tokens + of_positions"},
+        ("tokens", "position_rows"),
+        {"of_tokens": "tokens[ids]", "of_positions": "position_rows[positions]", "output": "of_tokens + of_positions"},
         {
             "tokens": "d.tokens[ids[i]] += dy[i] for each i, from zeros",
-            "rows": "d.rows[positions[i]] += dy[i] for each i, from zeros",
+            "position_rows": "d.position_rows[positions[i]] += dy[i] for each i, from zeros",
         },
     ),
     "linear": Plain(

@@ -28,7 +28,8 @@ class Finding:
     Attributes:
         name: the trace's name of the tensor.
         place: the place in the model at which the tensor is computed, or at which its cause is.
-        op: the op that computes it, or "".
+        op: the op that computes it, or "". It is "" for the gradient of an op's result, which is the gradient that the
+            op before it in backward gave.
         step: the number of the update, from 0.
         error: the largest absolute difference from the expected tensor.
         relative: the norm of the difference, divided by the larger of two norms: that of the expected tensor, and that
@@ -44,7 +45,12 @@ class Finding:
         share: the share of the difference that the cause explains, or 0 if the cause was read off the difference.
         others: other causes that explain the difference as well, the most likely first.
         looks: the form of the difference in words, such as "it is zero", or "".
-        between: the places of the calls between the given tensors and this one.
+        backward: the places of the ops whose backward was computed between the given tensors and this one, this one's
+            own included, in that order.
+        forward: the same for the ops whose forward was computed.
+        steps: the names of the sums of several terms, clipped gradients and updated parameters that were computed.
+        elsewhere: the place of the cause, if the mistake is in an earlier call, or "".
+        give: the names of tensors between that would narrow down where the mistake is.
         may_follow: an earlier tensor that departs and from which this one is computed, or "".
     """
 
@@ -62,7 +68,11 @@ class Finding:
     share: float = 0.0
     others: tuple[str, ...] = ()
     looks: str = ""
-    between: tuple[str, ...] = ()
+    backward: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    elsewhere: str = ""
+    give: tuple[str, ...] = ()
     may_follow: str = ""
 
     @property
@@ -72,8 +82,13 @@ class Finding:
 
     @property
     def is_gradient(self) -> bool:
-        """Whether the tensor is computed in backward."""
+        """Whether the tensor is computed by the backward of an op."""
         return re.match(r"(step_\d+\.)?d\.", self.name) is not None
+
+    @property
+    def is_in_backward(self) -> bool:
+        """Whether the tensor is a gradient, of a value or of a parameter, before clipping."""
+        return re.match(r"(step_\d+\.)?(d|gradients)\.", self.name) is not None
 
     @property
     def why(self) -> str:
@@ -82,12 +97,20 @@ class Finding:
             return "within rounding"
         if not self.cause:
             looks = f"; {self.looks}" if self.looks else ""
-            through = f"; places between the given tensors and it: {few(self.between)}" if self.between else ""
-            follows = f"may follow from {self.may_follow}" if self.may_follow else f"cause unknown{through}"
-            return follows + looks
-        prefix = f"{self.place}: " if self.place in self.between else ""
+            return (f"may follow from {self.may_follow}" if self.may_follow else self._where) + looks
+        prefix = f"{self.elsewhere}: " if self.elsewhere else ""
         explains = f" (explains {self.share:.2%} of the difference)" if self.share else ""
         return f"{prefix}{self.cause}{explains}" + "".join(f", or {other}" for other in self.others[:SHOWN])
+
+    @property
+    def _where(self) -> str:
+        """That the cause is unknown, and where the mistake may be."""
+        forward = f"the forward of {few(self.forward)}" if self.forward else ""
+        if forward and self.is_in_backward:
+            forward += " (recomputed, because not all results were given)"
+        backward = f"the backward of {few(self.backward)}" if self.backward else ""
+        found = [one for one in (backward, forward, few(self.steps)) if one]
+        return "cause unknown" + (f"; the mistake is in {', or in '.join(found)}" if found else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the attributes for JSON. A number that is not finite becomes None."""
@@ -168,6 +191,7 @@ class Report:
         if rest := len(departing) - len(departures):
             lines.append(f"{rest} more {'tensors' if rest > 1 else 'tensor'} of these ops depart{'s' * (rest == 1)}")
         if departing:
+            lines += self._next(departing[0])
             lines += self._spread(departing[0])
         if self.missing:
             hardly = (
@@ -183,6 +207,15 @@ class Report:
         if self.unjudged:
             lines.append(f"without a bound: {few(self.unjudged)}")
         return "\n".join(lines)
+
+    def _next(self, first: Finding) -> list[str]:
+        """The last right tensor before the first departure, and the tensors to give next."""
+        before = self.findings[: self.findings.index(first)]
+        right = [one.name for one in before if one.op and one.is_in_backward == first.is_in_backward]
+        said = [f"the last right one before {first.name} is {right[-1]}"] if right else []
+        if first.give and not first.cause:
+            said.append(f"to narrow it down, give {few(first.give)}")
+        return ["; ".join(said)] if said and not first.cause else []
 
     def _spread(self, first: Finding) -> list[str]:
         """How far the tensors from the first departure on are from the trace's own."""
@@ -203,8 +236,8 @@ def _lines(departures: Sequence[Finding]) -> list[str]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in departures:
         same = finding.cause or (finding.looks if not finding.may_follow else "")
-        if finding.op in ("sum", "update") and not finding.may_follow:  # one mistake leaves many of them
-            same = same or "unknown"
+        if finding.op in ("sum", "clip", "update"):  # one mistake leaves many of them
+            same = same or finding.may_follow or "unknown"
         key = (finding.op, same) if same else (finding.name, "")
         groups.setdefault(key, []).append(finding)
     lines = []

@@ -68,17 +68,18 @@ def _is_same_in_rows(difference: Array) -> bool:
 
 def _of_positions(arguments: Arguments, found: Array) -> str:
     """Of position embeddings (N, C) that are rows of the table, but others; it may have rows that this one has not."""
-    positions, rows = arguments["positions"], arguments["rows"]
+    positions, position_rows = arguments["positions"], arguments["position_rows"]
+    T = len(position_rows)
     starts = np.flatnonzero(np.diff(positions, prepend=np.inf) != 1)
     offsets, lengths = [], []
     for start, stop in pairwise([*starts.tolist(), len(positions)]):
         some = found[start:stop]
         fitting = [
             (int(has_row.sum()), off)
-            for off in range(-len(rows) + 1, len(rows))
-            if 0 <= (stop - start) - (has_row := _within(positions[start:stop] + off, len(rows))).sum() <= MOST_IN_FRONT
+            for off in range(-T + 1, T)
+            if 0 <= (stop - start) - (has_row := _within(positions[start:stop] + off, T)).sum() <= MOST_IN_FRONT
             and has_row.any()
-            and _close(some[has_row], rows[positions[start:stop][has_row] + off])
+            and _close(some[has_row], position_rows[positions[start:stop][has_row] + off])
         ]
         if fitting:
             offsets.append(max(fitting)[1])

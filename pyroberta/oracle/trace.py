@@ -22,6 +22,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.examples import HeldExamples, numbered
+from pyroberta.formats.budget import type_of
 from pyroberta.model.attributes import whole_number
 from pyroberta.model.batch import Batch, take
 from pyroberta.model.config import RobertaConfig
@@ -38,7 +39,7 @@ from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 from pyroberta.training.optimizers import CLIPS, Optimizer
 from pyroberta.training.state import TrainState
-from pyroberta.training.step import Trained, compute_gradients
+from pyroberta.training.step import Trained, compute_gradients, sum_of_weights
 
 OF_INPUTS = {"cross_entropy": ("h", "bias")}  # what a backward without parameters gives, where it is not the first
 # What an op's result is called, where it isn't `output`.
@@ -138,7 +139,7 @@ class Tracer:
         if self._arithmetic:
             self._calls = CallBounds(self._arithmetic, self.into.settings)
 
-    def table(self, ops: Ops = REFERENCE) -> Ops:
+    def ops_table(self, ops: Ops = REFERENCE) -> Ops:
         """Returns the table with each row wrapped."""
         return replace(ops.wrapped(self._watched), prepare=REFERENCE.prepare)
 
@@ -218,9 +219,11 @@ class Tracer:
             total = row(x, y)
             if isinstance(total, np.ndarray) and total.ndim:
                 terms = {of: self._names[id(term)] for of, term in (("x", x), ("y", y)) if id(term) in self._names}
-                name = self._once(f"{terms.get('y', self._place)}.added")
+                y_name = terms.get("y", self._place)
+                name = self._once(f"{y_name}.added")
+                place = y_name.removeprefix("d.").rpartition(".")[0] if "y" in terms else self._place
                 page = meanings.USED_TWICE if name.startswith("d.") else "ops/low_rank.md"
-                entry = Entry("add", self._place, "output", "x + y", page, terms, step=self.step)
+                entry = Entry("add", place, "output", "x + y", page, terms, step=self.step)
                 self.note(name, total, entry)
                 self.note_bounds({name: entry}, {"x": x, "y": y})
                 self._remember(total, name)
@@ -416,14 +419,14 @@ def trace_updates(
         into.settings["masking"] = dict(masking.settings)
     tracer, changing = Tracer(into, params, precision), frozenset(names)
     tracer.bound_all(names)
-    traced = tracer.table(ops)
+    traced = tracer.ops_table(ops)
     slots = {name: params.zeros_like() for name in optimizer.slot_names}
     state = TrainState(params, slots, seed=seed)
     model = Trained(traced, config, loss, optimizer, names, params.zeros_like(), all_rows=True)
     for step in range(steps):
         tracer.begin(step)
         _note_batch(tracer, parts, Key.of_update(seed, step), masking)
-        denominator = loss.denominator(sum(map(_weight_sum, parts)), float(sum(batch.slots for batch in parts)))
+        denominator = loss.denominator(sum(map(sum_of_weights, parts)), float(sum(batch.slots for batch in parts)))
         _note_of_step(tracer, "loss.denominator", denominator, meanings.denominator(loss.reduction), meanings.LOSS)
         before = f"step_{step - 1}." if step > 1 else ""
         for name in params:
@@ -566,7 +569,7 @@ def trace(
         raise ValueError("texts should be one batch, not an iterable of batches")
     if parts > max(1, len(examples)):
         raise ValueError(f"parts must be at most {len(examples)}, the number of sequences, got {parts}")
-    reader.long_texts.say()
+    reader.warn()
     found, key, masking = Trace(), Key.of_evaluation(), None
     if examples.mask is not None and isinstance(model.preprocessor, MaskedLMPreprocessor):
         masking = Masking.of(model.preprocessor, key, _cut(examples.data, parts))
@@ -605,8 +608,7 @@ def check_task(model: Any, usage: str) -> None:
         TypeError: if it is not.
     """
     if not isinstance(model, Task):
-        kind = type(model).__name__
-        raise TypeError(f"model should be a MaskedLM or a TextClassifier, as in {usage}; got a {kind}")
+        raise TypeError(f"model should be a MaskedLM or a TextClassifier, as in {usage}; got {type_of(model)}")
 
 
 def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key, masking: Masking | None) -> None:
@@ -631,10 +633,6 @@ def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key, masking: Maski
 def _note_of_step(tracer: Tracer, name: str, value: Any, meaning: str, page: str) -> None:
     place, _, of = name.rpartition(".")
     tracer.note(name, value, Entry("", place, of, meaning, page, step=tracer.step))
-
-
-def _weight_sum(batch: Batch) -> float:
-    return float(batch.weights.sum(dtype=np.float64))
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:

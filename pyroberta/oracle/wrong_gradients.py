@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.oracle.calls import largest
 from pyroberta.oracle.signatures import factor_of
 
 CLOSE = 1e-6  # times the largest number: the largest difference of two gradients that count as equal
@@ -35,7 +36,7 @@ class Wrong(NamedTuple):
     @property
     def tolerance(self) -> float:
         """The largest error of a number that counts as right."""
-        return self.uncertain + CLOSE * _largest(self.true)
+        return self.uncertain + CLOSE * largest(self.true)
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -53,15 +54,15 @@ def looks_of(wrong: Wrong, others: Iterable[tuple[str, Array]] = ()) -> str:
     found, true = wrong.found, wrong.true
     if looks := of_itself(found):
         return looks
-    if wrong.uncertain > ROUGHEST * max(_largest(true), _largest(found)):
+    if wrong.uncertain > ROUGHEST * max(largest(true), largest(found)):
         return ""
-    if _largest(true) <= wrong.uncertain + np.finfo(np.float64).eps * _largest(wrong.terms):
+    if largest(true) <= wrong.uncertain + np.finfo(np.float64).eps * largest(wrong.terms):
         return "it should be zero"
     if _is_near(found, true, wrong):
         return "each number is right up to rounding: forward is too inexact for a finer measurement"
     candidates = [*_candidates(wrong), *((f"it is the gradient of {name}", one) for name, one in others)]
     for words, candidate in candidates:
-        if _largest(candidate) and _is_near(found, candidate, wrong):
+        if largest(candidate) and _is_near(found, candidate, wrong):
             return words
     factor = _factor(found, true, wrong)
     if factor is not None:
@@ -98,6 +99,11 @@ def of_shape(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
         axes = len(found) - len(wanted)
         return f". Should it be summed over its first {'axis' if axes == 1 else f'{axes} axes'}?"
     return ""
+
+
+def is_equal(found: Array, other: Array) -> bool:
+    """Returns whether two gradients of the same shape are equal up to `CLOSE` times the largest number."""
+    return bool(np.abs(found - other).max(initial=0.0) <= CLOSE * largest(found))
 
 
 def sizes_of(argument: tuple[int, ...], y: tuple[int, ...]) -> Mapping[str, int]:
@@ -285,9 +291,5 @@ def _factor(found: Array, true: Array, wrong: Wrong) -> float | None:
 
 
 def _is_near(found: Array, candidate: Array, wrong: Wrong) -> bool:
-    limit = wrong.uncertain + CLOSE * min(_largest(candidate), _largest(wrong.true))
+    limit = wrong.uncertain + CLOSE * min(largest(candidate), largest(wrong.true))
     return bool(np.abs(found - candidate).max(initial=0.0) <= limit)
-
-
-def _largest(x: Array) -> float:
-    return float(np.abs(x).max(initial=0.0))

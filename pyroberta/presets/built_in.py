@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory
 from pyroberta.model.config import RobertaConfig
+from pyroberta.presets.checks import OnFreshHead, warn_of_fresh_head
 from pyroberta.presets.detect import FileNames
 
 if TYPE_CHECKING:
@@ -88,7 +89,14 @@ class Packaged:
         """Returns "linear", since the model is not a classifier."""
         return "linear"
 
-    def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> NoReturn:
+    def read_params(
+        self,
+        directory: Directory,
+        config: RobertaConfig,
+        dtype: DTypeLike,
+        seed: int = 0,
+        on_fresh_head: OnFreshHead = warn_of_fresh_head,
+    ) -> NoReturn:
         """Raises an error: the preset must be opened with its weights."""
         raise ValueError(f"preset {str(directory)!r} was opened without weights")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,27 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import has_classes, head_of, same_head, title
 
 MOST_CLASSES = 100_000  # of a classifier
+ACTIVATIONS = ("linear", "softmax", "log_softmax", "sigmoid")  # between a classifier's logits and its outputs
+UNTRAINED = ": an untrained one was initialised. Fit it before predicting."
 LONGEST = 1_000_000  # tokens and masks of a sequence; arrays of that length are made for each
 
 
-def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConfig) -> None:
+def check_vocabulary(size: int, config: RobertaConfig, place: str | os.PathLike[str] = "", hint: str = "") -> None:
     """Checks that a tokenizer of `size` tokens fits the model.
+
+    Args:
+        size: the number of tokens.
+        config: the config of the model.
+        place: where both come from, for the message.
+        hint: the end of the message, for the user of a model that is open.
 
     Raises:
         ValueError: if it has more tokens than the model's token embedding has rows.
     """
     if size > config.vocabulary_size:
         raise ValueError(
-            f"{directory}: the tokenizer has {size} tokens, the model's token embedding only {config.vocabulary_size} "
-            "rows (vocab_size). Check that the tokenizer belongs to the model"
+            f"{place}{': ' if place else ''}the tokenizer has {size} tokens, but the model's token embedding has only "
+            f"{config.vocabulary_size} rows (vocabulary_size). Check that the tokenizer belongs to the model{hint}"
         )
 
 
@@ -50,6 +58,18 @@ def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
         raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
 
 
+def check_activation(file: Path, name: str, value: Any) -> str:
+    """Returns the value, if it names the function between a classifier's logits and its outputs.
+
+    Raises:
+        ValueError: if it is not one of `ACTIVATIONS`.
+    """
+    if not isinstance(value, str) or value not in ACTIVATIONS:
+        *some, last = map(repr, ACTIVATIONS)
+        raise ValueError(f"{file}: {name} is {shown(value)}; {', '.join(some)} and {last} can be read")
+    return value
+
+
 def check_lengths(source: object, lengths: Mapping[str, Any]) -> None:
     """Checks that the lengths to which sequences are padded are not too large, since a call makes arrays of them.
 
@@ -62,27 +82,61 @@ def check_lengths(source: object, lengths: Mapping[str, Any]) -> None:
 
 
 class FreshHeadWarning(UserWarning):
-    """A preset has no head of the wanted kind, so the model's head is not trained."""
+    """A preset has no head of the wanted kind, or its trained head has other sizes and is not used. The model's head is
+    not trained.
+    """
 
 
-def warn_of_fresh_head(
-    directory: os.PathLike[str], location: str, wanted: RobertaConfig, stored: RobertaConfig
+OnFreshHead = Callable[[str], None]  # what a reader calls with the message that a head is untrained
+
+
+def warn_of_fresh_head(message: str) -> None:
+    """Warns, with a message of `report_fresh_head`."""
+    warnings.warn(message, FreshHeadWarning, stacklevel=callers_level())
+
+
+def report_fresh_head(
+    on_fresh_head: OnFreshHead,
+    directory: os.PathLike[str],
+    location: str,
+    wanted: RobertaConfig,
+    stored: RobertaConfig,
+    has_head: bool,
 ) -> None:
-    """Warns that a preset has no head of the wanted kind, so that the model gets an untrained one.
+    """Calls a function with a message, if a preset has no head of the wanted kind and size, so that the model gets an
+    untrained one.
 
-    A classifier is mostly made from a preset without such a head. In this case there is no warning.
+    A classifier is mostly made from a preset that is none. In this case there is no call.
 
     Args:
+        on_fresh_head: the function.
         directory: the preset.
         location: where the format stores the head, such as the pattern `lm_head.*` of the names of its tensors. It is
             for the message.
         wanted: the config of the model.
         stored: the config of the preset.
+        has_head: whether the preset has the head that `stored` names.
     """
-    if has_classes(head_of(wanted)) and not same_head(wanted, stored):
-        return
-    warnings.warn(
-        f"{directory} has no {title(wanted)} ({location}): an untrained one was initialised. Fit it before predicting.",
-        FreshHeadWarning,
-        stacklevel=callers_level(),
+    if not has_classes(head_of(wanted)) or same_head(wanted, stored):
+        on_fresh_head(f"{directory} has no {title(wanted)} ({location}){UNTRAINED}")
+    elif has_head and has_classes(head_of(stored)):
+        on_fresh_head(dropped_head(str(directory), wanted, stored))
+
+
+def dropped_head(source: str, wanted: RobertaConfig, stored: RobertaConfig) -> str:
+    """Returns the message that the trained head of a classifier is not used, since another size was asked for.
+
+    >>> from dataclasses import replace
+    >>> stored = RobertaConfig(9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2, num_classes=3)
+    >>> dropped_head("a", replace(stored, num_classes=4), stored).partition(":")[0]
+    'a has a head for 3 classes, which is not used, since another was asked for (num_classes=4 instead of 3)'
+    """
+    new, old = (
+        {"num_classes": config.num_classes, "hidden_dim": config.classifier_hidden_dim or config.hidden_dim}
+        for config in (wanted, stored)
+    )
+    differences = [f"{name}={new[name]} instead of {old[name]}" for name in new if new[name] != old[name]]
+    return (
+        f"{source} has a {title(stored)}, which is not used, since another was asked for ({', '.join(differences)})"
+        f"{UNTRAINED}"
     )

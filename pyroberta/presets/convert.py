@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pyroberta.formats.encoding import dtype_name
+from pyroberta.formats.encoding import stored_dtype_name
 from pyroberta.formats.shards import parse_size
 from pyroberta.model.parameters import Arrays
-from pyroberta.presets.checks import FreshHeadWarning
 from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.presets.writing import Contents, check_saveable, writer
@@ -51,7 +49,7 @@ def convert(
     >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]
     True
     """
-    write, dtype = writer(format), dtype_name(dtype)
+    write, dtype = writer(format), stored_dtype_name(dtype)
     parse_size(max_shard_size)
     check_saveable(Path(target))
     preset = open_preset(source)
@@ -75,10 +73,6 @@ def convert(
 
 def _weights(preset: Preset, dtype: DTypeLike) -> tuple[Arrays, bool]:
     """The parameters, and whether the preset has a head."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", FreshHeadWarning)  # it comes before the first number is read
-        try:
-            return preset.weights(dtype), True
-        except FreshHeadWarning:
-            warnings.simplefilter("ignore", FreshHeadWarning)
-            return preset.weights(dtype), False
+    missing: list[str] = []
+    params = preset.weights(dtype, on_fresh_head=missing.append)
+    return params, not missing

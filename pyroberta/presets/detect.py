@@ -15,6 +15,7 @@ from pyroberta.formats.directory import Directory, Kind
 from pyroberta.formats.files import NamedPath, contents, exists, read_bytes
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
+from pyroberta.presets.checks import OnFreshHead, warn_of_fresh_head
 
 if TYPE_CHECKING:
     from pyroberta.formats.stored import Stored
@@ -57,8 +58,15 @@ class Format(Protocol):
     def read_config(self, directory: Directory) -> RobertaConfig:
         """Returns the config."""
 
-    def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> Arrays:
-        """Returns the parameters in `dtype`. If the head is missing, it is drawn from `seed`."""
+    def read_params(
+        self,
+        directory: Directory,
+        config: RobertaConfig,
+        dtype: DTypeLike,
+        seed: int = 0,
+        on_fresh_head: OnFreshHead = warn_of_fresh_head,
+    ) -> Arrays:
+        """Returns the parameters in `dtype`. If the head is missing, it is drawn from `seed`; see `Preset.weights`."""
 
     def read_stored(self, directory: Directory, config: RobertaConfig) -> Mapping[str, Stored]:
         """Returns the tensors of the files, by their names in the files. The numbers are not read yet."""
@@ -73,7 +81,7 @@ class Format(Protocol):
         """Returns the names of a classifier's classes, or None if it has none."""
 
     def read_activation(self, directory: Directory) -> str:
-        """Returns the function between a classifier's logits and its outputs: `"linear"` or `"softmax"`."""
+        """Returns the function between a classifier's logits and its outputs, one of `checks.ACTIVATIONS`."""
 
     def read_state(self, directory: Directory, config: RobertaConfig) -> OptimizerState:
         """Returns the optimizer's state. Some formats have none and raise an error."""

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats import stored as tensors_of
+from pyroberta.formats.budget import type_of
 from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import exists, number, read_bytes, shown
 from pyroberta.formats.stored import Stored
@@ -36,7 +37,7 @@ from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
-from pyroberta.presets.checks import warn_of_fresh_head
+from pyroberta.presets.checks import OnFreshHead, report_fresh_head, warn_of_fresh_head
 from pyroberta.presets.detect import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.detect import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.detect import FileNames, fairseq_checkpoint
@@ -138,10 +139,10 @@ def read_config(directory: Directory) -> RobertaConfig:
     fields: dict[str, Any] = {ours: number(file, arguments, theirs, default) for ours, theirs, default in FIELDS}
     length = "max_positions" if "max_positions" in arguments else "tokens_per_sample"
     fields["max_sequence_length"] = number(file, arguments, length, 512)
-    table = _tensors(file, checkpoint).get(TOKEN)
-    if table is None or len(table.shape) != 2:
+    embedding = _tensors(file, checkpoint).get(TOKEN)
+    if embedding is None or len(embedding.shape) != 2:
         raise ValueError(f"{file} has no token embedding ({TOKEN}), so it is not a RoBERTa")
-    fields["vocabulary_size"] = table.shape[0]
+    fields["vocabulary_size"] = embedding.shape[0]
     fields["tie_embeddings"] = not arguments.get("untie_weights_roberta", False)
     try:
         return RobertaConfig(**fields)
@@ -196,7 +197,7 @@ def _part(file: Path, parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """The arguments of that key; none if it is missing."""
     part = parts.get(key)
     if part is not None and not isinstance(part, Mapping):
-        raise ValueError(f"{file}: {key} should be a dict or a Namespace, it is a {type(part).__name__}")
+        raise ValueError(f"{file}: {key} should be a dict or a Namespace, it is {type_of(part)}")
     return part or {}
 
 
@@ -206,8 +207,7 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
     for name, tensor in checkpoint["model"].items():
         if not isinstance(tensor, Stored) or not isinstance(name, str):
             raise ValueError(
-                f"{file}: 'model' should hold only tensors, each by its name, but {shown(name)} has a "
-                f"{type(tensor).__name__}"
+                f"{file}: 'model' should hold only tensors, each by its name, but {shown(name)} has {type_of(tensor)}"
             )
     for name, tensor in without_shared_prefix(checkpoint["model"], ROOTS).items():
         name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm.", ".layernorm_embedding.")
@@ -238,14 +238,20 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
             f"{tensor.file}: {shown(tensor.name)} has shape {tensor.shape}, expected a number of rows that is a "
             "multiple of 3"
         )
-    rows = tensor.shape[0] // 3
-    return [(name.replace(".in_proj_", f".{letter}_proj."), tensor.rows(i, rows, 3)) for i, letter in enumerate("qkv")]
+    third = tensor.shape[0] // 3
+    return [(name.replace(".in_proj_", f".{letter}_proj."), tensor.rows(i, third, 3)) for i, letter in enumerate("qkv")]
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
+def read_params(
+    directory: Directory,
+    config: RobertaConfig,
+    dtype: DTypeLike = np.float32,
+    seed: int = 0,
+    on_fresh_head: OnFreshHead = warn_of_fresh_head,
+) -> Arrays:
     """Returns the parameters in `directory`. Each tensor is copied from the file directly to its place in the vector.
 
     Args:
@@ -281,7 +287,8 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, "lm_head.*", config, replace(config, head_name=None, num_classes=None))
+        stored_config = replace(config, head_name=None, num_classes=None)
+        report_fresh_head(on_fresh_head, directory, "lm_head.*", config, stored_config, has_head)
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     return params
@@ -350,15 +357,15 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
     if are_numbers and exists(directory / NUMBERS):
         tokens = _by_number(directory)
-    table = vocabularies.vocabulary(symbols, tokens, f"{file}")
-    size = max(table.values()) + 1
+    vocabulary = vocabularies.vocabulary(symbols, tokens, f"{file}")
+    size = max(vocabulary.values()) + 1
     if size != config.vocabulary_size:
         raise ValueError(
             f"{file}: with the special tokens it makes a vocabulary of {size}, but the model's token embedding has "
             f"{config.vocabulary_size} rows. Check that the file belongs to the model"
         )
     try:
-        return Tokenizer(table, merges)
+        return Tokenizer(vocabulary, merges)
     except ValueError as error:
         raise ValueError(f"{file} does not fit the merges: {error}") from None
 

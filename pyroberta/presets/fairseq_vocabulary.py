@@ -91,14 +91,14 @@ def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str)
             )
     if MASK not in names:
         names.append(MASK)
-    table = {name: id for id, name in enumerate(names)}
-    for id, name in enumerate(names if len(table) < len(names) else ()):
-        if table[name] != id:
-            line, first = table[name] - 3, "a special token" if id < len(SPECIAL_TOKENS) else f"line {id - 3}"
+    ids = {name: id for id, name in enumerate(names)}
+    for id, name in enumerate(names if len(ids) < len(names) else ()):
+        if ids[name] != id:
+            line, first = ids[name] - 3, "a special token" if id < len(SPECIAL_TOKENS) else f"line {id - 3}"
             raise ValueError(
                 f"{where}, line {line}: {shown(symbols[line - 1])} stands for {shown(name)}, as {first} does already"
             )
-    return table
+    return ids
 
 
 def roberta_merges() -> list[tuple[str, str]]:

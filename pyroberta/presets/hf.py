@@ -42,7 +42,15 @@ from pyroberta.model.heads import HEADS, has_classes, head_of, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import learning_rates, optimizer_state
-from pyroberta.presets.checks import check_classes, check_labels, check_vocabulary, warn_of_fresh_head
+from pyroberta.presets.checks import (
+    OnFreshHead,
+    check_activation,
+    check_classes,
+    check_labels,
+    check_vocabulary,
+    report_fresh_head,
+    warn_of_fresh_head,
+)
 from pyroberta.presets.detect import CONFIG, FileNames, hint_of_inside, model_type
 from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.optimizer_state import OptimizerState
@@ -196,13 +204,13 @@ def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
                 f"{file}: {name} is {id}, but the token embedding has only {fields['vocabulary_size']} rows "
                 "(vocab_size)"
             )
-    rows = number(file, values, "max_position_embeddings", 512)
-    if rows <= fields["pad_id"] + 1:
+    num_rows = number(file, values, "max_position_embeddings", 512)
+    if num_rows <= fields["pad_id"] + 1:
         raise ValueError(
-            f"{file}: max_position_embeddings is {rows}, which leaves no row for a position: the first "
+            f"{file}: max_position_embeddings is {num_rows}, which leaves no row for a position: the first "
             f"{fields['pad_id'] + 1} rows (pad_token_id + 1) are never used"
         )
-    fields["max_sequence_length"] = rows - fields["pad_id"] - 1
+    fields["max_sequence_length"] = num_rows - fields["pad_id"] - 1
     fields["tie_embeddings"] = boolean(file, values, "tie_word_embeddings", default=True)
     if values.get("classifier_dropout") is not None:
         fields["classifier_dropout"] = number(file, values, "classifier_dropout", 0.0)
@@ -255,12 +263,7 @@ def read_labels(directory: Directory) -> list[str] | None:
 
 def read_activation(directory: Directory) -> str:
     """Returns a classifier's activation that `hf_writer` wrote, or `"linear"` if there is none."""
-    activation = directory.json(CONFIG).get(ACTIVATION, "linear")
-    if activation not in ("linear", "softmax"):
-        raise ValueError(
-            f"{directory / CONFIG}: {ACTIVATION} is {shown(activation)}; 'linear' and 'softmax' can be read"
-        )
-    return str(activation)
+    return check_activation(directory / CONFIG, ACTIVATION, directory.json(CONFIG).get(ACTIVATION, "linear"))
 
 
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
@@ -279,7 +282,13 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
 # -------------------------------------------------------------------------------------------------------------- weights
 
 
-def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
+def read_params(
+    directory: Directory,
+    config: RobertaConfig,
+    dtype: DTypeLike = np.float32,
+    seed: int = 0,
+    on_fresh_head: OnFreshHead = warn_of_fresh_head,
+) -> Arrays:
     """Returns the parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
     Each tensor is copied from the file directly to its place in the vector. Tensors may be float64, float32, float16 or
@@ -294,15 +303,16 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     The head is the one that `config` names. Another head in the directory is ignored.
 
     Warns:
-        UserWarning: if the file has no such head. The model then gets an untrained one. There is no warning if `config`
-            asks for a classifier's head and the preset has none for so many classes.
+        FreshHeadWarning: if the file has no such head. The model then gets an untrained one. There is no warning if
+            `config` asks for a classifier's head and the preset is no classifier.
 
     Raises:
         FileNotFoundError: if there are no weights that can be read. The message lists the directory.
         ValueError: if a tensor is missing, unknown, of a wrong shape or not finite, or if a file is damaged. The
             message names the tensor and the file.
     """
-    return params_of(directory, read_stored(directory, config), read_config(directory), config, dtype, seed)
+    stored = read_stored(directory, config)
+    return params_of(directory, stored, read_config(directory), config, dtype, seed, on_fresh_head)
 
 
 def params_of(
@@ -312,6 +322,7 @@ def params_of(
     config: RobertaConfig,
     dtype: DTypeLike = np.float32,
     seed: int = 0,
+    on_fresh_head: OnFreshHead = warn_of_fresh_head,
 ) -> Arrays:
     """Returns the parameters of tensors with Hugging Face's names; see `read_params`.
 
@@ -322,8 +333,10 @@ def params_of(
         config: the config of the wanted model. It has the same backbone.
         dtype: the dtype of the parameters.
         seed: the seed of the head, if the tensors lack it.
+        on_fresh_head: see `Preset.weights`.
     """
     stored, files = _canonical(tensors), HEAD_FILES[config.head]
+    is_stored = any(HEAD_FILES[stored_config.head].hf_tensors.fullmatch(name) for name in stored)
     is_used = same_head(stored_config, config) or not has_classes(head_of(config))
     for name in list(stored):
         if any(
@@ -338,7 +351,7 @@ def params_of(
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(source, files.hf_pattern, config, stored_config)
+        report_fresh_head(on_fresh_head, source, files.hf_pattern, config, stored_config, is_stored)
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)
@@ -351,7 +364,7 @@ def params_of(
 def _read_pickle(file: Path) -> dict[str, Stored]:
     from pyroberta.formats import torch_io  # here, since few need it and its import takes long
 
-    return torch_io.read_tensors(file)
+    return torch_io.read_state_dict(file)
 
 
 def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
@@ -464,7 +477,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
         )
     tokenizer = Tokenizer.load(directory)
     if config is not None:
-        check_vocabulary(directory, tokenizer.vocabulary_size(), config)
+        check_vocabulary(tokenizer.vocabulary_size(), config, directory)
     return tokenizer
 
 

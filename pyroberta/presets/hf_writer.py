@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats import safetensors_io
-from pyroberta.formats.encoding import dtype_name, stored_type
+from pyroberta.formats.encoding import stored_dtype_name, stored_type
 from pyroberta.formats.new_files import NewFile
 from pyroberta.formats.shards import parse_size, split
 from pyroberta.model.callers import callers_level
@@ -51,7 +51,7 @@ def write(
         ValueError: if a parameter is not finite in `dtype`, or the parameters or the tokenizer do not fit the config.
         OSError: if the disk is full. The message has the bytes needed and the bytes free.
     """
-    dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
+    dtype, limit = stored_dtype_name(dtype), parse_size(max_shard_size)
     config = contents.config
     if contents.head and config.classifier_hidden_dim is not None:
         raise ValueError(

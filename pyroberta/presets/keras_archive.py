@@ -34,7 +34,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import HEADS, has_classes
 from pyroberta.model.parameters import Arrays, Shape, is_backbone
 from pyroberta.model.serialization import dtype_name
-from pyroberta.presets import kerashub, learning_rates
+from pyroberta.presets import checks, kerashub, learning_rates
 from pyroberta.presets.detect import CONFIG, KERAS_PACKAGES, TOKENIZER, FileNames
 from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.kerashub import FIELDS, PREPROCESSOR, SETTINGS, TASK, WEIGHTS
@@ -232,9 +232,16 @@ class _Format:
         self._archive, self._is_task = archive, is_task
 
     def read_params(
-        self, directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0
+        self,
+        directory: Directory,
+        config: RobertaConfig,
+        dtype: DTypeLike = np.float32,
+        seed: int = 0,
+        on_fresh_head: checks.OnFreshHead = checks.warn_of_fresh_head,
     ) -> Arrays:
         """The parameters; the head of an encoder that was saved alone is drawn from `seed`."""
+        if not self._is_task:
+            checks.report_fresh_head(on_fresh_head, directory, WEIGHTS, config, config, has_head=False)
         tensors = self.read_stored(directory, config)
         return kerashub.filled(directory, config, self._places(config), tensors, dtype, seed)
 

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats import hdf5, stored
-from pyroberta.formats.budget import Budget
+from pyroberta.formats.budget import Budget, type_of
 from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import boolean, contents, number, shown
 from pyroberta.formats.stored import ReadWhenAsked, Stored, few
@@ -195,7 +195,7 @@ def _config(file: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config of a serialized object."""
     config = values.get("config")
     if not isinstance(config, Mapping):
-        got = f"it is a {type(config).__name__}" if "config" in values else "it isn't there"
+        got = f"it is {type_of(config)}" if "config" in values else "it isn't there"
         raise ValueError(f"{file}: config should be an object, {got}")
     return config
 
@@ -222,9 +222,7 @@ def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
 def _activation(file: Path, values: Mapping[str, Any]) -> str:
     """The activation in a classifier's config."""
     activation = values.get("activation")
-    if activation not in (None, "linear", "softmax"):
-        raise ValueError(f"{file}: activation is {shown(activation)}; 'linear' and 'softmax' can be read")
-    return activation or "linear"
+    return "linear" if activation is None else checks.check_activation(file, "activation", activation)
 
 
 def read_activation(directory: Directory) -> str:
@@ -288,7 +286,7 @@ def read_extras(directory: Directory, name: str) -> dict[str, Any]:
     """
     values = directory.json(name).get(EXTRAS, {})
     if not isinstance(values, dict):
-        raise ValueError(f"{directory / name}: {EXTRAS} should be an object, it is a {type(values).__name__}")
+        raise ValueError(f"{directory / name}: {EXTRAS} should be an object, it is {type_of(values)}")
     return values
 
 
@@ -335,14 +333,20 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None
     if config is not None:
-        checks.check_vocabulary(directory, tokenizer.vocabulary_size(), config)
+        checks.check_vocabulary(tokenizer.vocabulary_size(), config, directory)
     return tokenizer
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
+def read_params(
+    directory: Directory,
+    config: RobertaConfig,
+    dtype: DTypeLike = np.float32,
+    seed: int = 0,
+    on_fresh_head: checks.OnFreshHead = checks.warn_of_fresh_head,
+) -> Arrays:
     """Returns the parameters in `directory`: those of the backbone from model.weights.h5 or its shards, those of the
     head from task.weights.h5.
 
@@ -350,8 +354,8 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     from `seed`.
 
     Warns:
-        UserWarning: if the directory has no such head. The model then gets an untrained one. There is no warning if
-            `config` asks for a classifier's head and the preset has none for so many classes.
+        FreshHeadWarning: if the directory has no such head. The model then gets an untrained one. There is no warning
+            if `config` asks for a classifier's head and the preset is no classifier.
 
     Raises:
         ImportError: if h5py is not installed.
@@ -364,7 +368,8 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     stored_config = read_config(directory)
     head = _read_head(directory, config, wanted) if same_head(stored_config, config) else {}
     if not head:
-        checks.warn_of_fresh_head(directory, HEAD, config, stored_config)
+        is_stored = bool(_read_head(directory, stored_config, dict(renaming(stored_config).values())))
+        checks.report_fresh_head(on_fresh_head, directory, HEAD, config, stored_config, is_stored)
     places = {name: place for name, place in renaming(config).items() if head or is_backbone(name)}
     return filled(directory, config, places, {**found, **head}, dtype, seed)
 

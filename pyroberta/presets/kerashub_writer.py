@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats import hdf5_writer
-from pyroberta.formats.encoding import dtype_name, stored_type
+from pyroberta.formats.encoding import stored_dtype_name, stored_type
 from pyroberta.formats.hdf5 import import_h5py
 from pyroberta.formats.new_files import NewFile
 from pyroberta.formats.shards import parse_size, split
@@ -83,7 +83,7 @@ def write(
         UserWarning: if the model has settings that KerasHub ignores.
     """
     import_h5py("the file of a KerasHub preset's weights")
-    dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
+    dtype, limit = stored_dtype_name(dtype), parse_size(max_shard_size)
     refuse_unsupported(contents)
     warn_of_ignored_settings(contents)
     values = described(contents, dtype)

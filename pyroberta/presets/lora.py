@@ -267,7 +267,7 @@ def _tensors(directory: Path) -> dict[str, Stored]:
     if not exists(directory / WEIGHTS) and exists(directory / PICKLE):
         from pyroberta.formats import torch_io  # here, since few need it and its import takes long
 
-        tensors = torch_io.read_tensors(directory / PICKLE)
+        tensors = torch_io.read_state_dict(directory / PICKLE)
     else:
         tensors = safetensors_io.read(directory / WEIGHTS)
     outer = without_shared_prefix(tensors, ("base_model",))

@@ -19,7 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyroberta.formats import safetensors_io, stored
-from pyroberta.formats.budget import clipped
+from pyroberta.formats.budget import clipped, type_of
 from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import exists, parse_json, shown
 from pyroberta.formats.new_files import NewFile
@@ -106,7 +106,7 @@ def checked(file: Path, optimizer: Any, slots: Any, counts: Mapping[str, Any]) -
         ValueError: if `optimizer` is not a dict, or a number of `COUNTS` is not a whole number in its range.
     """
     if not isinstance(optimizer, dict):
-        raise ValueError(f"{file}: the optimizer's config should be an object, it is a {type(optimizer).__name__}")
+        raise ValueError(f"{file}: the optimizer's config should be an object, it is {type_of(optimizer)}")
     numbers = {name: counts.get(name, 0) for name in COUNTS}
     for name, bits in COUNTS.items():
         value = numbers[name]

@@ -25,6 +25,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.built_in import PRESETS, Packaged
+from pyroberta.presets.checks import OnFreshHead, warn_of_fresh_head
 from pyroberta.presets.detect import Format, detect, has_model
 
 if TYPE_CHECKING:
@@ -114,22 +115,32 @@ class Preset(os.PathLike[str]):
         """
         return self.format.read_config(self.directory)
 
-    def weights(self, dtype: DTypeLike = np.float32, *, config: RobertaConfig | None = None, seed: int = 0) -> Arrays:
+    def weights(
+        self,
+        dtype: DTypeLike = np.float32,
+        *,
+        config: RobertaConfig | None = None,
+        seed: int = 0,
+        on_fresh_head: OnFreshHead = warn_of_fresh_head,
+    ) -> Arrays:
         """Returns the parameters, head included.
 
         Args:
             dtype: the dtype of the parameters.
             config: the preset's config, which may have other rates or another head. The default is the preset's config.
             seed: the seed of a head that the preset does not have.
+            on_fresh_head: a function that is called with a message before the first number is read, if the head is
+                untrained and `config` did not ask for another one. By default it warns.
 
         Raises:
             FileNotFoundError, ValueError: see the format's `read_params`.
 
         Warns:
-            FreshHeadWarning: if the head is untrained and `config` did not ask for another one.
+            FreshHeadWarning: see `on_fresh_head`.
         """
         self.download()
-        return self.format.read_params(self.directory, self.config if config is None else config, dtype, seed)
+        config = self.config if config is None else config
+        return self.format.read_params(self.directory, config, dtype, seed, on_fresh_head)
 
     def stored(self) -> Mapping[str, Stored]:
         """Returns the tensors of the weights by their names in the files, with their shapes and dtypes there. The
@@ -185,7 +196,7 @@ class Preset(os.PathLike[str]):
 
     @cached_property
     def activation(self) -> str:
-        """The function between a classifier's logits and its outputs: `"linear"` or `"softmax"`.
+        """The function between a classifier's logits and its outputs, one of `checks.ACTIVATIONS`.
 
         Raises:
             ValueError: see the format's `read_activation`.

@@ -61,7 +61,7 @@ def write(
 
 def _check_rows(place: Path, existing: Preset, tokenizer: Tokenizer) -> None:
     """Checks that the rows of a model's embedding stand for the tokenizer's tokens, as far as that is known."""
-    check_vocabulary(place, tokenizer.vocabulary_size(), existing.config)
+    check_vocabulary(tokenizer.vocabulary_size(), existing.config, place)
     try:
         saved = existing.tokenizer.vocabulary
     except (ValueError, OSError):  # there is none, or a damaged one

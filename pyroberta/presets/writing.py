@@ -160,7 +160,7 @@ def check_parts(place: Path | str, contents: Contents) -> None:
         differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
         raise ValueError(f"the parameters do not fit the config: {few(differing or layout)} differ")
     if contents.tokenizer is not None:
-        check_vocabulary(as_path(place), contents.tokenizer.vocabulary_size(), contents.config)
+        check_vocabulary(contents.tokenizer.vocabulary_size(), contents.config, as_path(place))
 
 
 def check_saveable(path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.formats.budget import shown
+from pyroberta.presets.checks import ACTIVATIONS as NAMES
 from pyroberta.training.losses import log_softmax
 
 Activation = str | Callable[[Array], Array] | None
@@ -18,11 +19,24 @@ def _softmax(logits: Array) -> Array:
     return probabilities
 
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"linear": lambda logits: logits, "softmax": _softmax}
+def _sigmoid(logits: Array) -> Array:
+    """By exponentials that do not overflow."""
+    probabilities: Array = np.exp(np.minimum(logits, 0.0)) / (1.0 + np.exp(-np.abs(logits)))
+    return probabilities
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "linear": lambda logits: logits,
+    "softmax": _softmax,
+    "log_softmax": log_softmax,
+    "sigmoid": _sigmoid,
+}
+assert tuple(ACTIVATIONS) == NAMES
 
 
 def get(activation: Activation) -> str | Callable[[Array], Array]:
-    """Returns the name of a known activation, or the function that was given.
+    """Returns the name of a known activation, or a function that was given. A function of Keras that has the name of a
+    known activation is returned as this name.
 
     Raises:
         ValueError: if the name is unknown.
@@ -41,8 +55,9 @@ def get(activation: Activation) -> str | Callable[[Array], Array]:
         raise TypeError(f"activation should be a name, a function or None, got {shown(activation)}")
     if activation not in ACTIVATIONS:
         raise ValueError(
-            f"activation should be one of {', '.join(map(repr, ACTIVATIONS))}, a function of logits (B, num_classes), "
-            f"or None for logits; got {shown(activation)}"
+            f"activation should be one of {', '.join(map(repr, ACTIVATIONS))}, or None for logits; got "
+            f"{shown(activation)}. For other outputs in prediction, pass a function of logits (B, num_classes), such "
+            "as activation=np.tanh"
         )
     return activation
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+from pyroberta.formats.budget import type_of
+
 
 class Answer:
     """The base class of dataclasses for the result of a model for one text.
@@ -28,6 +30,4 @@ class Answer:
         """Raises a TypeError that names the attribute or `as_dict()`. Users of transformers expect a dict here."""
         known = list(vars(self))
         attribute = name if name in known else known[0]
-        raise TypeError(
-            f"a {type(self).__name__} is not a dict: write .{attribute} for the attribute, or as_dict() for a dict"
-        )
+        raise TypeError(f"{type_of(self)} is not a dict: write .{attribute} for the attribute, or as_dict() for a dict")

@@ -6,6 +6,7 @@ import copy
 import inspect
 import os
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -32,9 +33,11 @@ from pyroberta.model.attributes import (
     whole_number,
 )
 from pyroberta.model.batch import pack_padded, unpack
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard
+from pyroberta.model.heads import same_head
 from pyroberta.model.hints import hinting, refuse_unknown
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
@@ -167,6 +170,10 @@ class Backbone(KerasModel):
 
     _guard: WriteGuard
     _origin: str | None = None  # the preset that it came from
+    _is_loaded = False  # whether it has the weights of that preset
+    _has_preset_head = False  # whether it has the head of that preset, too
+    _is_head_changed = False  # whether training or a user has changed the head since
+    _fresh_head = ""  # what a task is to say of a head that the preset lacks
     params: Arrays
 
     def __new__(cls, *_: Any, **__: Any) -> Backbone:  # noqa: D102
@@ -277,7 +284,7 @@ class Backbone(KerasModel):
         dtype: Any = "float32",
         backend: str = "auto",
         initializer: str = "keras",
-        seed: int = 0,
+        seed: int | None = None,
         name: str | None = None,
         trainable: bool = True,
         dropout: float | None = None,
@@ -289,10 +296,14 @@ class Backbone(KerasModel):
     ) -> Backbone:
         """Returns the encoder and the head of a preset.
 
+        If the preset has no head, the encoder alone has the preset's weights. A masked LM around it warns that the
+        head is untrained. A classifier around it warns only if the preset has a classifier's head of another size.
+
         Args:
             preset: a name, or the path of a directory; see `MaskedLM.from_preset`.
             load_weights: whether to load the weights. If False, the model has the preset's shape, and initial values
                 that `initializer` draws from `seed`.
+            seed: the seed of initial values. None means 0. A seed for a preset that has all weights is an error.
             dtype, backend, name, trainable: see the class.
             dropout, attention_dropout, classifier_dropout: rates that replace the preset's. `dropout` alone sets all
                 three, as in KerasHub.
@@ -304,10 +315,50 @@ class Backbone(KerasModel):
             TypeError, ValueError: if an argument is out of range or would have no effect, or the preset is missing or
                 damaged.
             FileNotFoundError, ImportError, ConnectionError, PermissionError: see `MaskedLM.from_preset`.
-
-        Warns:
-            FreshHeadWarning: if the head is untrained, though `num_classes` did not ask for another one.
         """
+        self = cls._of_preset(
+            preset,
+            load_weights,
+            dtype=dtype,
+            backend=backend,
+            initializer=initializer,
+            seed=0 if seed is None else seed,
+            name=name,
+            trainable=trainable,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            classifier_dropout=classifier_dropout,
+            num_classes=num_classes,
+            head_name=head_name,
+            classifier_hidden_dim=classifier_hidden_dim,
+        )
+        if seed is not None and self._has_preset_head:
+            raise ValueError(
+                f"seed={seed!r} would have no effect, since the preset's weights are loaded, those of the head too: "
+                "leave it out, or give load_weights=False"
+            )
+        return self
+
+    @classmethod
+    def _of_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        load_weights: bool = True,
+        *,
+        dtype: Any = "float32",
+        backend: str = "auto",
+        initializer: str = "keras",
+        seed: int = 0,
+        name: str | None = None,
+        trainable: bool = True,
+        dropout: float | None = None,
+        attention_dropout: float | None = None,
+        classifier_dropout: float | None = None,
+        num_classes: int | Literal["stored"] | None = "stored",
+        head_name: str | None = None,
+        classifier_hidden_dim: int | None = None,
+    ) -> Backbone:
+        """See `from_preset`. The seed may have no effect here, since a task has one seed for its training, too."""
         load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
         if load_weights and initializer != "keras":
             raise ValueError(
@@ -330,13 +381,15 @@ class Backbone(KerasModel):
         get_ops(backend, policy.name)  # it may not be there: before much is read
         opened = open_preset(preset, weights=load_weights)
         config = replace(opened.config, **changes)
+        messages: list[str] = []
         if load_weights:
-            params = opened.weights(policy.stored, config=config, seed=seed)
+            params = opened.weights(policy.stored, config=config, seed=seed, on_fresh_head=messages.append)
         else:
             params = Arrays.of(config, policy.stored)
             initialise(params, config, initializer, seed)
         self = cls.from_parts(config, params, backend, policy.name)
-        self._origin = opened.name
+        self._origin, self._is_loaded, self._fresh_head = opened.name, load_weights, "".join(messages)
+        self._has_preset_head = load_weights and not messages and same_head(config, opened.config)
         self.name = type(self).name if name is None else name
         self.trainable = trainable
         return self
@@ -433,7 +486,7 @@ class Backbone(KerasModel):
         other = type(self).__new__(type(self))
         other._take(config, arrays, self.ops)
         other._trainable, other._frozen = self._trainable, frozenset(filter(is_backbone, self._frozen))
-        other.name, other._origin = self.name, self._origin
+        other.name, other._origin, other._is_loaded = self.name, self._origin, self._is_loaded
         return other
 
     @contextmanager
@@ -512,6 +565,7 @@ class Backbone(KerasModel):
         """
         self._guard.check_innermost(writers)
         with uninterrupted():
+            self._is_head_changed |= not all(map(is_backbone, names))
             self._forget(names)
             try:
                 yield self._arrays
@@ -603,7 +657,8 @@ class Backbone(KerasModel):
         trained before, since the optimizer's state does not fit the new parameters.
 
         Args:
-            rank: r, the number of columns of A and of rows of B.
+            rank: r, the number of columns of A and of rows of B. A rank above `hidden_dim`, which a change of a
+                kernel can't have, is taken, as by KerasHub and peft, with a warning.
             alpha: alpha in the change (alpha / rank) A B. None means a factor of 1, as in KerasHub.
             targets: the kernels that change: any of `"query"`, `"key"`, `"value"`, `"output"`.
             train_head: whether the head is trained too. An untrained head of a classifier needs it. A masked LM's tied
@@ -630,7 +685,14 @@ class Backbone(KerasModel):
             )
         seed, train_head = random_seed("seed", seed), true_or_false("train_head", train_head)
         with self.writing("enable_lora()"), uninterrupted():
-            self._take(*with_lora(self.config, self._arrays, rank, alpha, targets, seed), self.ops)
+            changed = with_lora(self.config, self._arrays, rank, alpha, targets, seed)
+            if rank > (C := self.config.hidden_dim):  # before the change, since a user may make the warning an error
+                warnings.warn(
+                    f"LoRA's rank {rank} adds nothing to rank {C}: no change of a kernel ({C}, {C}) has a higher rank. "
+                    f"Give a rank of at most {C}; usual are 4 to 64",
+                    stacklevel=callers_level(),
+                )
+            self._take(*changed, self.ops)
             if train_head:
                 self.unfreeze(r"head\..*")
 
@@ -687,7 +749,8 @@ class Backbone(KerasModel):
 
     def _take_factors(self, path: str, config: RobertaConfig, factors: Mapping[str, Array]) -> None:
         if not self.config.lora_rank:
-            self.enable_lora(config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
+            rank, alpha, targets = config.lora_rank, config.lora_alpha, config.lora_targets
+            self._take(*with_lora(self.config, self._arrays, rank, alpha, targets), self.ops)
         elif config != self.config:
             has, file = (
                 f"rank {c.lora_rank}, alpha {c.lora_alpha:g} on {c.lora_targets}" for c in (self.config, config)

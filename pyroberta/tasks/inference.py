@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.counts import agreeing, share
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.callers import callers_level
 from pyroberta.model.encoder import encoder_forward
@@ -21,6 +24,7 @@ from pyroberta.tasks.answers import Answer
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.byte_level import WHITESPACE, to_characters
 from pyroberta.text.long_texts import LongTexts
+from pyroberta.text.other_masks import OtherMasks, mask_hint
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import BatchLogs, ProgressBar
 from pyroberta.training.losses import log_softmax
@@ -28,16 +32,8 @@ from pyroberta.training.losses import log_softmax
 TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
 LOGITS_AT_ONCE = 1 << 23  # 32 MiB in float32, beside twice as much for their exponentials
 
-# What stands for a mask with other models or people: BERT's [MASK], T5's <extra_id_0>, {{mask}}, <mask_1>, ___.
-OTHER_MASKS = re.compile(
-    r"""
-    (?:\[+|<+|\{+|\() [\s|]* mask(?:ed)? [\s_-]?\d* [\s|]* (?:\]+|>+|\}+|\))
-    | <extra_id_\d+> | _{3,} | </?mask\b | \b(?-i:MASK)\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-
 Item = TypeVar("Item")
+SeveralTexts = list[str] | tuple[str, ...] | Array | os.PathLike[str]  # whose results are a list, to a type checker
 Target = str | int | tuple[int, ...]  # a word, a token's id, or several
 
 
@@ -128,30 +124,21 @@ def mask_places_of(
 
     Raises:
         ValueError: if a text has no `<mask>`. The message has its place.
+
+    Warns:
+        UserWarning: if texts have a mask in another form beside it. The message has the place of the first.
     """
     places = mask_places(tokenizer, sequences)
+    others = OtherMasks(tokenizer.mask_token)
     for number, where in enumerate(places):
         if not len(where):
             raise ValueError(
                 f"{place(number)} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
                 + mask_hint(texts[number], tokenizer.mask_token)
             )
+        others.see(texts[number], partial(place, number))
+    others.say()
     return places
-
-
-def mask_hint(text: str, mask_token: str) -> str:
-    """Returns the end of an error for a text without a mask: what to write instead. It names the mask of another model
-    if the text has one.
-
-    >>> mask_hint("A [MASK] day.", "<mask>")
-    ". Write '<mask>', RoBERTa's mask, in the place of '[MASK]'"
-    >>> mask_hint("A day.", "<mask>")
-    ". Write '<mask>' in the place of the word to fill in"
-    """
-    found = OTHER_MASKS.search(text)
-    if found is None:
-        return f". Write {mask_token!r} in the place of the word to fill in"
-    return f". Write {mask_token!r}, RoBERTa's mask, in the place of {found[0]!r}"
 
 
 def fill_masks(
@@ -187,7 +174,7 @@ def fill_masks(
             masks = [(number, gap) for number in numbers for gap in gaps[number]]
             rows = _log_probs_at(backbone, [sequences[i] for i in numbers], [places[i] for i in numbers])
             for (number, gap), log_probs in zip(masks, rows, strict=True):
-                best = known[_largest(log_probs[known], top_k)]
+                best = known[_places_of_largest(log_probs[known], top_k)]
                 found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
     return found
 
@@ -207,8 +194,8 @@ def scored_places(
     empty = sorted(set(range(count)) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
     if empty:
         warnings.warn(
-            f"of {count} text{'s' * (count != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no tokens, so "
-            f"that the total is 0 and the perplexity NaN; the first is {place(empty[0])}",
+            f"{share(len(empty), count, 'text', 'has')} no tokens, so that the total is 0 and the perplexity NaN; "
+            f"{'the first is' if count > 1 else 'it is'} {place(empty[0])}",
             stacklevel=callers_level(),
         )
     return places
@@ -514,7 +501,7 @@ class _Gap:
     is_spaced: bool
 
 
-def _largest(values: Array, count: int) -> Array:
+def _places_of_largest(values: Array, count: int) -> Array:
     """The indices of the `count` largest values, the largest first, equal ones in order. (V,) -> (count,) int."""
     if count >= len(values):
         return np.argsort(-values, kind="stable")
@@ -555,7 +542,7 @@ class _Readings:
         is_chosen = np.zeros(len(scores), bool)
         is_chosen[np.where(scores[self.exact] > scores[self.plain], self.exact, self.plain)] = True
         chosen = np.flatnonzero(is_chosen)
-        best: Array = chosen[_largest(scores[chosen], count)]
+        best: Array = chosen[_places_of_largest(scores[chosen], count)]
         return best
 
 
@@ -587,8 +574,9 @@ def _warn_of_names(tokenizer: Tokenizer, targets: Sequence[Target]) -> None:
     if names:
         plain = tokenizer.decode([tokenizer.vocabulary[names[0]]]).strip()
         warnings.warn(
-            f"{len(names)} of {len(targets)} targets begin with the letter Ġ, as words in the vocabulary do, and are "
-            f"read literally; the first is {names[0]!r}. Write words without it: {plain!r}",
+            f"{share(len(names), len(targets), 'target', 'begins')} with the letter Ġ, as words in the vocabulary do, "
+            f"and {agreeing(len(names), 'is')} read literally; the first is {names[0]!r}. Write words without "
+            f"it: {plain!r}",
             stacklevel=callers_level(),
         )
 

@@ -12,7 +12,7 @@ from pyroberta.data.sources import Source
 from pyroberta.tasks import inference
 from pyroberta.training.callbacks import ProgressBar
 
-OF_THE_TEXTS = r"of \d+ texts? "  # how the warnings begin that tell the numbers of texts
+OF_THE_TEXTS = r"(\d+ of \d+ texts|the only text) "  # how the warnings begin that tell the numbers of texts
 
 
 def stream(

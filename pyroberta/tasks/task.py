@@ -21,16 +21,18 @@ from pyroberta.model.attributes import (
     Checks,
     Reasons,
     expect_instance,
+    in_message,
     is_positive,
     true_or_false,
     whole_number,
 )
 from pyroberta.model.callers import callers_level
-from pyroberta.model.heads import same_head, title
+from pyroberta.model.heads import has_classes, head_of, same_head, title
 from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.model.serialization import arguments_of, deserialized, serialized
+from pyroberta.presets.checks import UNTRAINED, check_vocabulary, dropped_head, warn_of_fresh_head
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks import summary
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS, PARTS, Backbone
@@ -90,7 +92,7 @@ def _learning_rate_or_none(name: str, value: Any) -> float | None:
         ValueError: naming the attribute, for anything but None and a finite number above 0.
     """
     if value is not None and not is_positive(value):
-        raise ValueError(f"{name} must be a finite number above 0, or None, got {value!r}")
+        raise ValueError(f"{name} must be a finite number above 0, or None, got {in_message(value)}")
     return None if value is None else float(value)
 
 
@@ -121,6 +123,10 @@ class Task(Trainer, KerasModel, ABC):
         stop_training, stop_evaluating, stop_predicting: a callback sets them to True to end `fit`, `evaluate` or
             `predict` after the current step.
         labels: the names of a classifier's classes.
+
+    Warns:
+        FreshHeadWarning: if the backbone has a preset's weights and the head is untrained, unless it is a classifier's
+            head and the preset is no classifier.
 
     >>> Task.from_preset("roberta_tiny_en").__class__.__name__
     'MaskedLM'
@@ -160,6 +166,7 @@ class Task(Trainer, KerasModel, ABC):
         if name is not None:
             self.name = name
         config = expect_instance("backbone", backbone, Backbone).config
+        message, has_preset_head = backbone._fresh_head, backbone._has_preset_head
         if (config.head, config.num_classes) != (self.head, num_classes):
             backbone = backbone.with_head(
                 num_classes,
@@ -168,6 +175,12 @@ class Task(Trainer, KerasModel, ABC):
                 classifier_hidden_dim=classifier_hidden_dim,
                 seed=self.seed,
             )
+            message = ""
+            if not has_classes(head_of(backbone.config)):
+                if backbone._is_loaded:
+                    message = f"the backbone has a {title(config)} and no {title(backbone.config)}{UNTRAINED}"
+            elif has_preset_head and has_classes(head_of(config)):
+                message = dropped_head("the backbone", backbone.config, config)
         elif classifier_hidden_dim not in (None, width := config.classifier_hidden_dim or config.hidden_dim):
             raise ValueError(
                 f"hidden_dim is {classifier_hidden_dim!r}, but the backbone has a head for {num_classes} classes "
@@ -187,6 +200,9 @@ class Task(Trainer, KerasModel, ABC):
         self._learning_rates: dict[str, float] = {}  # that suit the weights, by the names of heads
         super().__init__()
         self._is_compiled = true_or_false("compile", compile)
+        if message:
+            warn_of_fresh_head(message)
+        backbone._fresh_head = ""  # it was said, and not raised as an error
 
     @classmethod
     @hinting(**FOREIGN_OPTIONS)
@@ -235,6 +251,11 @@ class Task(Trainer, KerasModel, ABC):
             ValueError, FileNotFoundError: if the preset is missing or damaged, or the optimizer's state with
                 `load_optimizer`. The message says what was found.
             ImportError, ConnectionError, PermissionError: if it can't be downloaded. The message says what to do.
+
+        Warns:
+            FreshHeadWarning: if the head is untrained, since the preset lacks it, or since `num_classes` or
+                `hidden_dim` of a classifier asked for another size. A classifier of a preset that is none does not
+                warn.
         """
         options: dict[str, Any] = {
             "load_weights": load_weights,
@@ -284,9 +305,7 @@ class Task(Trainer, KerasModel, ABC):
         **options: Any,
     ) -> Self:
         """The task of that class; `arguments` are arguments of it, `options` those of `Backbone.from_preset`."""
-        backbone = Backbone.from_preset(
-            preset, load_weights=load_weights, seed=seed or 0, head_name=cls.head, **options
-        )
+        backbone = Backbone._of_preset(preset, load_weights, seed=seed or 0, head_name=cls.head, **options)
         if preprocessor is FROM_PRESET:
             preprocessor = cls.preprocessor_kind.from_preset(preset)
         state = preset.optimizer_state if load_optimizer else None
@@ -360,8 +379,13 @@ class Task(Trainer, KerasModel, ABC):
         """
         with self.backbone.reading("copy.deepcopy()"):
             other = memo[id(self)] = type(self).__new__(type(self))
-            vars(other).update(copy.deepcopy(self.__getstate__(), memo))
+            other.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return other
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the state of another task, with an optimizer that knows this task as its model."""
+        vars(self).update(state)
+        self.optimizer.belong_to(self)
 
     @property
     def trainable(self) -> bool:
@@ -677,7 +701,7 @@ class Task(Trainer, KerasModel, ABC):
         full_sentences: bool = False,
     ) -> InputReader:
         if self.preprocessor is not None:
-            _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
+            _check_tokenizer(self.preprocessor.tokenizer, self.backbone)
         return self.reader_kind(
             self.backbone.config,
             self.preprocessor,
@@ -695,7 +719,7 @@ class Task(Trainer, KerasModel, ABC):
                 "this needs a tokenizer, but the model was made with preprocessor=None: load it without "
                 "preprocessor=None"
             )
-        _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
+        _check_tokenizer(self.preprocessor.tokenizer, self.backbone)
         return self.preprocessor.tokenizer
 
 
@@ -708,14 +732,11 @@ def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
             f"{config.max_sequence_length}: pass "
             f"{type(preprocessor).__name__}(sequence_length={config.max_sequence_length})"
         )
-    _check_vocabulary(preprocessor.tokenizer, backbone)
+    _check_tokenizer(preprocessor.tokenizer, backbone)
 
 
-def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
+def _check_tokenizer(tokenizer: Tokenizer, backbone: Backbone) -> None:
     """Checks that the token embedding has a row for every token. `Tokenizer.add_tokens` may have added some."""
-    if tokenizer.vocabulary_size() > backbone.config.vocabulary_size:
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size()} ids, but the model's token embedding has "
-            f"{backbone.config.vocabulary_size} rows. Check that the tokenizer belongs to the model. If tokens were "
-            f"added, resize_token_embeddings({tokenizer.vocabulary_size()}) adds rows for them"
-        )
+    size = tokenizer.vocabulary_size()
+    hint = f". If tokens were added, resize_token_embeddings({size}) adds rows for them"
+    check_vocabulary(size, backbone.config, hint=hint)

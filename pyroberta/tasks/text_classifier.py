@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.data.inputs import InputReader, check_features
-from pyroberta.data.labels import check_text, default_names
+from pyroberta.data.labels import check_unicode, default_names
 from pyroberta.data.sources import OF_OPEN_SOURCE
 from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Reasons, whole_number
@@ -25,12 +25,11 @@ from pyroberta.tasks import activations
 from pyroberta.tasks.activations import Activation
 from pyroberta.tasks.answers import Answer
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS, Backbone
-from pyroberta.tasks.inference import logits_at
+from pyroberta.tasks.inference import SeveralTexts, logits_at
 from pyroberta.tasks.task import ELSEWHERE, FROM_PRESET, Task
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.training import losses
 from pyroberta.training.callbacks import ProgressBar
-from pyroberta.training.losses import log_softmax
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Classification(Answer):
     Attributes:
         label: the number of the class.
         name: the name of the class, from `TextClassifier.labels`.
-        score: the probability of the class, in [0, 1].
+        score: the probability of the class, in [0, 1]. With `activation="sigmoid"` it is that of the class by itself.
     """
 
     label: int
@@ -60,15 +59,18 @@ class TextClassifier(Task):
         preprocessor: the preprocessor that tokenises and truncates texts. None for a model that takes preprocessed
             features only.
         activation: the function that makes the outputs of `predict` and of a call: None or `"linear"` for logits,
-            `"softmax"` for probabilities, or a function of logits (B, num_classes) that keeps their shape. With
-            `"softmax"` the default loss is one of probabilities, `from_logits=False`. A function has no derivative
-            here, so the model can't be trained with it. Keras's functions of the two names count as the names.
+            `"softmax"` for probabilities, `"log_softmax"` for their logarithms, `"sigmoid"` for a probability of each
+            class by itself, or a function of logits (B, num_classes) that keeps their shape. With `"softmax"` the
+            default loss is one of probabilities, `from_logits=False`; log probabilities count as logits. `"sigmoid"`
+            and functions have no derivative here, so the model can't be trained or evaluated with them. Keras's
+            functions of these names count as the names.
         hidden_dim: the width of the dense layer of an untrained head. The default is that of the backbone. Hugging Face
             directories can't hold another width.
         dropout: the rate before and after that layer. The default is the backbone's `dropout`, as in transformers (in
             KerasHub it is 0).
         labels: a list of the names of the classes, in their order. The default is "LABEL_0" and so on. Hugging Face
-            directories keep them.
+            directories keep them. They can be set to other names, but once the head is trained not to the same names in
+            another order, which would swap its predictions.
         classifier_dropout: transformers' name for `dropout`.
         seed: the seed of an untrained head, and of all random choices in training: the order of examples, dropout.
         name, compile: see `Task`.
@@ -94,6 +96,7 @@ class TextClassifier(Task):
     reader_kind = ClassifierInputs
     zero_weights_message = "every sample_weight is 0: there is nothing to learn"
     activation: str | Callable[[Array], Array]
+    labels: list[str]  # always there, unlike those of other tasks
     unsettable: ClassVar[Reasons] = {
         "num_classes": "make another: TextClassifier(backbone, num_classes, preprocessor)",
         "dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
@@ -142,7 +145,12 @@ class TextClassifier(Task):
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "labels":
-            return _names(value, self.num_classes)
+            names = _names(value, self.num_classes)
+            if (before := vars(self).get("labels")) and (
+                self.backbone._has_preset_head or self.backbone._is_head_changed
+            ):
+                _refuse_other_order(names, before)
+            return names
         if name == "loss" and isinstance(value, str) and value in losses.LOSSES:
             value = losses.LOSSES[value](from_logits=not self._gives_probabilities)
         return super()._checked(name, value)
@@ -152,14 +160,15 @@ class TextClassifier(Task):
 
     @property
     def _gives_probabilities(self) -> bool:  # type: ignore[override]
-        return self.activation == "softmax"
+        return self.activation in ("softmax", "sigmoid")
 
     def _need_compiled(self) -> None:
-        if callable(self.activation):
+        if callable(self.activation) or self.activation == "sigmoid":
+            which = "the function " * callable(self.activation) + repr(self.activation)
+            why = "whose derivative is unknown" if callable(self.activation) else "whose loss has no backward here"
             raise ValueError(
-                f"the activation is the function {self.activation!r}, whose derivative is unknown, so the model can't "
-                "be trained or evaluated: fit TextClassifier(backbone, num_classes, preprocessor) around the same "
-                "backbone, which returns logits"
+                f"the activation is {which}, {why}, so the model can't be trained or evaluated: fit "
+                "TextClassifier(backbone, num_classes, preprocessor) around the same backbone, which returns logits"
             )
         super()._need_compiled()
 
@@ -186,7 +195,8 @@ class TextClassifier(Task):
             num_classes: the number of classes. None means that of the preset's head, or the number of `labels` if the
                 preset is not a classifier. The preset's head is loaded if it has this number of classes. Otherwise the
                 head is untrained and must be fitted.
-            labels: the names of the classes. The default is those of the preset.
+            labels: the names of the classes. The default is those of the preset. Other names rename the classes of the
+                preset's head. The same names in another order are an error, since they would swap its predictions.
             activation: see the class. The default is that of the preset if the head has the preset's shape.
             hidden_dim: see the class. The default is that of the preset. A head of another width is untrained.
             dropout: the head's rate, which replaces the preset's, as in KerasHub. Set the encoder's rate with the
@@ -197,7 +207,7 @@ class TextClassifier(Task):
         Raises:
             ValueError, FileNotFoundError: if the preset is missing or damaged, if it is not a classifier and both
                 `num_classes` and `labels` are missing, if `labels` has another number of names than there are classes,
-                or if `dropout` and `classifier_dropout` differ.
+                or the names of a trained head in another order, or if `dropout` and `classifier_dropout` differ.
         """
         known = [*inspect.signature(cls.from_preset).parameters, *inspect.signature(Task.from_preset).parameters]
         refuse_unknown(f"{cls.__name__}.from_preset", options, known, FOREIGN_OPTIONS)
@@ -235,7 +245,10 @@ class TextClassifier(Task):
         if activation is FROM_PRESET:
             has_width = hidden_dim in (None, stored_width or stored_config.hidden_dim)
             activation = opened.activation if classes == stored_classes and has_width else None
-        return cls._loaded(opened, preprocessor, seed, {"labels": labels, "activation": activation}, **options)
+        found = cls._loaded(opened, preprocessor, seed, {"labels": labels, "activation": activation}, **options)
+        if found.backbone._has_preset_head:
+            _refuse_other_order(found.labels, opened.labels or default_names(found.num_classes))
+        return found
 
     @property
     def num_classes(self) -> int:
@@ -273,6 +286,26 @@ class TextClassifier(Task):
         check_features(inputs, ["token_ids"])
         return activations.apply(self.activation, self._logits(inputs))
 
+    @overload
+    def classify(
+        self, texts: str, *, batch_size: int = ..., long_texts: str | None = ..., column: None = ...,
+        verbose: int | str = ...,
+    ) -> Classification: ...  # fmt: skip
+    @overload
+    def classify(
+        self, texts: SeveralTexts, *, batch_size: int = ..., long_texts: str | None = ...,
+        column: str | tuple[str, ...] | None = ..., verbose: int | str = ...,
+    ) -> list[Classification]: ...  # fmt: skip
+    @overload
+    def classify(
+        self, texts: Any, *, batch_size: int = ..., long_texts: str | None = ..., column: str | tuple[str, ...],
+        verbose: int | str = ...,
+    ) -> list[Classification]: ...  # fmt: skip
+    @overload
+    def classify(
+        self, texts: Any, *, batch_size: int = ..., long_texts: str | None = ...,
+        column: str | tuple[str, ...] | None = ..., verbose: int | str = ...,
+    ) -> Any: ...  # fmt: skip
     @hinting(
         **dict.fromkeys(
             ("top_k", "return_all_scores"),
@@ -323,13 +356,14 @@ class TextClassifier(Task):
             for inputs in batches:
                 outputs.append(self._logits(inputs))
                 advance(None)
-        reader.long_texts.say()  # what was read as it came
+        reader.warn()  # what was read as it came
         if not outputs:
             raise ValueError("texts is empty: there is nothing to classify")
-        assert self.labels is not None
+        logits = np.concatenate(outputs)
+        probabilities = activations.apply("sigmoid" if self.activation == "sigmoid" else "softmax", logits)
         found = [
-            Classification(int(i), self.labels[int(i)], float(np.exp(row[i])))
-            for row, i in ((row, row.argmax()) for row in log_softmax(np.concatenate(outputs)))
+            Classification(int(i), self.labels[int(i)], float(row[i]))
+            for row, i in zip(probabilities, logits.argmax(axis=1), strict=True)
         ]
         return found[0] if isinstance(texts, str) and column is None else found
 
@@ -411,6 +445,21 @@ def _number_of(labels: Any) -> int:
     return len(labels)
 
 
+def _refuse_other_order(names: Sequence[str], order: Sequence[str]) -> None:
+    """Checks that the new names of a trained head's classes are not its own in another order.
+
+    Raises:
+        ValueError: if they are the same names in another order.
+    """
+    if names != order and set(names) == set(order):
+        raise ValueError(
+            "labels has the names of the trained head's classes in another order, which would swap its predictions. "
+            f"The head gives them in the order {shown(list(order))}; got {shown(list(names))}: leave labels out. If "
+            "the names themselves are wrong, make the classifier again around the loaded backbone, "
+            "TextClassifier(classifier.backbone, labels=[…], preprocessor=classifier.preprocessor)"
+        )
+
+
 def _names(labels: Any, num_classes: int) -> list[str]:
     """The names of the classes, checked, or default names."""
     if labels is None:
@@ -426,7 +475,7 @@ def _names(labels: Any, num_classes: int) -> list[str]:
     elif isinstance(labels, Iterable) and not isinstance(labels, str | bytes):
         names = [str(name) if isinstance(name, str) else name for name in labels]  # NumPy's strings too
         if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) == num_classes:
-            check_text(names)
+            check_unicode(names)
             return names
         labels = names
     raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
+from pyroberta.formats.budget import type_of
 from pyroberta.text.byte_level import BYTE_CHARACTERS, SURROGATE, split_words, to_characters
 from pyroberta.text.given import opened, refuse_endless, refuse_rows
 
@@ -126,13 +127,13 @@ def count_words(texts: Iterable[str], special_tokens: Sequence[str], add_prefix_
     texts = opened(texts, "texts")
     refuse_rows(texts, (), "texts")
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise TypeError(f"texts must be an iterable of str, such as a list or a file, got one {type(texts).__name__}")
+        raise TypeError(f"texts must be an iterable of str, such as a list or a file, got {type_of(texts)}")
     refuse_endless(texts, "texts")
     specials = re.compile("|".join(map(re.escape, special_tokens)))
     words: Counter[str] = Counter()
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts must be of str, got {type(text).__name__} at index {i}")
+            raise TypeError(f"texts must be of str, got {type_of(text)} at index {i}")
         surrogate = SURROGATE.search(text)
         if surrogate:
             raise ValueError(

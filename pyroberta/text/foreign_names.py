@@ -19,6 +19,7 @@ ATTRIBUTES = {
         "sequence_length, of a tokenizer or of a preprocessor, is the largest number of tokens",
     ),
     "pad": _PADS,
+    "set_vocabulary_and_merges": "Tokenizer(vocabulary, merges) makes one of other tokens",
     "save_pretrained": "save_to_preset(directory) saves it",
     "from_pretrained": "Tokenizer.from_preset(directory) loads one",
     "all_special_tokens": "special_tokens has them",

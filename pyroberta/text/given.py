@@ -4,6 +4,7 @@ class alone, so that no table package is imported.
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import operator
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pyroberta.formats.budget import printable
+from pyroberta.formats.budget import printable, type_of
 from pyroberta.model.callers import callers_level
 
 # A table's package and class, and how one of its columns is written. A dict of splits has its first split's name too.
@@ -88,12 +89,12 @@ def opened(x: Any, name: str = "x") -> Any:
         names = list(x.dtype.names)
         raise _table_error(f"{name} is a structured array", names, f"{name}[{_quoted(text_column(names))}]")
     if isinstance(x, (set, frozenset)):
-        raise TypeError(f"{name} is a {type(x).__name__}, which has no order. Pass a list: sorted({name})")
+        raise TypeError(f"{name} is {type_of(x)}, which has no order. Pass a list: sorted({name})")
     refuse_masked(x, name, f"Pass the values that are not hidden: {name}.compressed(), or {name}.filled(value)")
     if ("_csv", "reader") in kinds:
         raise TypeError(
             f"{name} is a csv.reader, which gives rows of strings. Pass the texts alone: "
-            f"[row[0] for row in {name}], with the number of their column"
+            f"[row[0] for row in {name}], with the number of their column instead of 0"
         )
     return x
 
@@ -265,17 +266,32 @@ def names_a_file(text: Any) -> bool:
     return isinstance(text, str) and len(text) < LONGEST_PATH and "\0" not in text and os.path.isfile(text)
 
 
+def _kind_of_place(text: str) -> tuple[str, str] | None:
+    """What a text names that exists, and where its texts are, for a message. None if it names nothing."""
+    if names_a_file(text):
+        return "the name of a file", "in the file"
+    if len(text) >= LONGEST_PATH or "\0" in text or text.isspace() or not text:
+        return None
+    if os.path.isdir(text):
+        return "the name of a directory", "in its files"
+    is_pattern = glob.has_magic(text) and not any(map(str.isspace, text))  # of what is asked, most has a space
+    if is_pattern and any(map(os.path.isfile, glob.iglob(text))):
+        return "a pattern of the names of files", "in these files"
+    return None
+
+
 def warn_of_a_files_name(text: str) -> None:
-    """Warns if a text is the name of a file.
+    """Warns if a text is the name of a file or of a directory, or a pattern that names of files match.
 
     Warns:
-        UserWarning: at the line of the package's caller. The message has the Python expression that reads the file,
+        UserWarning: at the line of the package's caller. The message has the Python expression that reads the files,
             `pathlib.Path(…)`.
     """
-    if names_a_file(text):
+    kind = _kind_of_place(text)
+    if kind:
         warnings.warn(
-            f"{text!r} is the name of a file, but a string is read as the text itself. For the texts in the file, pass "
-            f"its path: pathlib.Path({text!r})",
+            f"{text!r} is {kind[0]}, but a string is read as the text itself. For the texts {kind[1]}, pass a path: "
+            f"pathlib.Path({text!r})",
             stacklevel=callers_level(),
         )
 

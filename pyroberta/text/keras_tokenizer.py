@@ -9,7 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from pyroberta.model.attributes import Checked, Checks, whole_number
+from pyroberta.formats.counts import agreeing, share
+from pyroberta.model.attributes import Checked, Checks, whole_number_or_none
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import Hinting, hinting
 from pyroberta.model.serialization import arguments_of, check_layer_name, without_defaults
@@ -21,10 +22,6 @@ Self = TypeVar("Self", bound="KerasTokenizer")
 
 ROLES = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
 DTYPES = ("int32", "int64", "string")  # of what a call gives
-
-
-def _length(name: str, value: Any) -> int | None:
-    return None if value is None else whole_number(name, value)
 
 
 class KerasTokenizer(Hinting, Checked):
@@ -39,7 +36,7 @@ class KerasTokenizer(Hinting, Checked):
 
     presets = hooks.Presets()
     elsewhere = ATTRIBUTES
-    checks: ClassVar[Checks] = {"sequence_length": _length, "name": check_layer_name}
+    checks: ClassVar[Checks] = {"sequence_length": whole_number_or_none, "name": check_layer_name}
     vocabulary: dict[str, int]
     added_tokens: dict[str, bool]
     unk_token: str | None
@@ -115,9 +112,8 @@ class KerasTokenizer(Hinting, Checked):
         cut = sum(found > length for found in lengths)
         if cut:
             warnings.warn(
-                f"of {len(rows)} text{'s' * (len(rows) != 1)} {cut} {'has' if cut == 1 else 'have'} more than the "
-                f"tokenizer's sequence_length of {length} tokens (the longest has {max(lengths)}) and "
-                f"{'is' if cut == 1 else 'are'} cut",
+                f"{share(cut, len(rows), 'text', 'has')} more than the tokenizer's sequence_length of {length} tokens "
+                f"(the longest has {max(lengths)}) and {agreeing(cut, 'is')} cut",
                 stacklevel=callers_level(),
             )
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.counts import agreeing, counted, share
 from pyroberta.model.callers import callers_level
 from pyroberta.text.packing import pack_segments
 from pyroberta.text.tokenizer import Tokenizer
@@ -48,7 +49,7 @@ class LongTexts:
     >>> [tokenizer.decode(ids) for ids in long_texts.encode(tokenizer, ("foxes",), "text 0")]
     ['<s>fo</s>', '<s>xe</s>', '<s>s</s>']
     >>> long_texts.summary()
-    'of 1 text 1 has more than 4 tokens (the longest has 7): 1 was split into 3 windows'
+    'the only text has more than 4 tokens (the longest has 7): 1 was split into 3 windows'
     """
 
     def __init__(
@@ -145,17 +146,15 @@ class LongTexts:
         """Returns a sentence about the texts that were split and cut, or an empty text if there were none."""
         done = []
         if self.split:
-            done.append(f"{self.split} {_was(self.split)} split into {self.windows} windows")
+            done.append(f"{self.split} {agreeing(self.split, 'was')} split into {self.windows} windows")
         if self.cut:
-            tokens = f"{self.dropped} token{'s' * (self.dropped != 1)}"
-            done.append(f"{self.cut} {_was(self.cut)} cut, which drops {tokens}")
+            done.append(f"{self.cut} {agreeing(self.cut, 'was')} cut, which drops {counted(self.dropped, 'token')}")
         if not done:
             return ""
         count = self.split + self.cut
         return (
-            f"{self.argument}{': ' * bool(self.argument)}of {self.texts} {self.noun}{'s' * (self.texts != 1)} {count} "
-            f"{'has' if count == 1 else 'have'} more than {self.limit} tokens (the longest has {self.longest}): "
-            + " and ".join(done)
+            f"{self.argument}{': ' * bool(self.argument)}{share(count, self.texts, self.noun, 'has')} more than "
+            f"{self.limit} tokens (the longest has {self.longest}): " + " and ".join(done)
         )
 
     def say(self) -> None:
@@ -188,7 +187,3 @@ def _named(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _was(count: int) -> str:
-    return "was" if count == 1 else "were"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import described
-from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons
+from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, in_message, whole_number, whole_number_or_none
 from pyroberta.model.batch import Batch, pack, pad
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.model.serialization import check_layer_name, object_name, refuse_layer_arguments, without_defaults
@@ -19,19 +19,7 @@ from pyroberta.text.masking import DRAWS, corrupt, select
 _COUNTING = fork_safe_lock()  # outside of the object, which may be pickled
 Self = TypeVar("Self", bound="MaskedLMMaskGenerator")
 Ids = NDArray[np.int32]
-
-
-def whole_number(at_least: int) -> Check:
-    """Returns a check for whole numbers of at least `at_least`."""
-
-    def check(name: str, value: Any) -> int:
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a whole number, got {described(value)}")
-        if value < at_least:
-            raise ValueError(f"{name} must be at least {at_least}, got {value}")
-        return int(value)
-
-    return check
+INT32 = np.iinfo(np.int32).max  # the largest id, and the largest position
 
 
 def share(name: str, value: Any) -> float:
@@ -39,7 +27,7 @@ def share(name: str, value: Any) -> float:
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number from 0 to 1, got {described(value)}")
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be from 0 to 1, got {float(value)}")
+        raise ValueError(f"{name} must be from 0 to 1, got {in_message(value)}")
     return float(value)
 
 
@@ -56,7 +44,7 @@ class Masker(Checked):
         "mask_selection_rate": share,
         "mask_token_rate": share,
         "random_token_rate": share,
-        "seed": whole_number(0),
+        "seed": lambda name, value: whole_number(name, value, at_least=0),
     }
 
     _calls = 0
@@ -122,27 +110,11 @@ class Masker(Checked):
         )
 
 
-def _int32(at_least: int) -> Check:
-    """A check for whole numbers up to the largest of int32, in which ids and positions are."""
-
-    def check(name: str, value: Any) -> int:
-        number: int = whole_number(at_least)(name, value)
-        if number > np.iinfo(np.int32).max:
-            raise ValueError(f"{name} must be at most {np.iinfo(np.int32).max}, got {number}")
-        return number
-
-    return check
-
-
-def _length(name: str, value: Any) -> int | None:
-    return None if value is None else _int32(0)(name, value)
-
-
 def _ids(name: str, value: Any) -> list[int]:
     values = np.asarray(value).tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(values, list | tuple | set):
         raise TypeError(f"{name} must be a list of ids, got {described(value)}")
-    return [whole_number(0)(name, one) for one in values]
+    return [whole_number(name, one, at_least=0) for one in values]
 
 
 class MaskedLMMaskGenerator(Masker):
@@ -173,9 +145,9 @@ class MaskedLMMaskGenerator(Masker):
     """
 
     checks: ClassVar[Checks] = {
-        "vocabulary_size": _int32(1),
-        "mask_token_id": whole_number(0),
-        "mask_selection_length": _length,
+        "vocabulary_size": lambda name, value: whole_number(name, value, at_most=INT32),
+        "mask_token_id": lambda name, value: whole_number(name, value, at_least=0),
+        "mask_selection_length": lambda name, value: whole_number_or_none(name, value, 0, INT32),
         "unselectable_token_ids": _ids,
         "name": check_layer_name,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pyroberta.formats.budget import shown
+from pyroberta.formats.counts import agreeing, counted
 
 
 def pack_segments(
@@ -44,7 +45,7 @@ def pack_segments(
     if sequence_length < specials:
         raise ValueError(
             f"sequence_length {sequence_length} cannot hold the {specials} special tokens that "
-            f"{len(segments)} segment(s) need: pass more than {specials}"
+            f"{counted(len(segments), 'segment')} {agreeing(len(segments), 'needs')}: pass more than {specials}"
         )
     kept = TRUNCATIONS[truncate]([len(segment) for segment in segments], sequence_length - specials)
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.formats.budget import described, shown
-from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
+from pyroberta.formats.budget import described, shown, type_of
+from pyroberta.formats.counts import counted
+from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false, whole_number
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.serialization import (
     arguments_of,
@@ -24,7 +25,7 @@ from pyroberta.model.serialization import (
 from pyroberta.text import hooks
 from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows, warn_of_a_files_name
 from pyroberta.text.long_texts import LongTexts
-from pyroberta.text.mask_generator import Masker, whole_number
+from pyroberta.text.mask_generator import Masker
 from pyroberta.text.masking import COUNTS, DRAWS, number_words, word_edges
 from pyroberta.text.packing import TRUNCATIONS
 from pyroberta.text.tokenizer import Tokenizer
@@ -90,7 +91,7 @@ class Preprocessor(Checked):
     extra_settings: ClassVar[tuple[str, ...]] = ()  # those of them that KerasHub's class lacks
     checks: ClassVar[Checks] = {
         "tokenizer": _tokenizer,
-        "sequence_length": whole_number(3),
+        "sequence_length": lambda name, value: whole_number(name, value, at_least=3),
         "truncate": _one_of(TRUNCATIONS),
         "name": check_layer_name,
     }
@@ -295,7 +296,7 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
     )  # fmt: skip
     extra_settings = ("count", "whole_words", "seed")
     checks: ClassVar[Checks] = {
-        "mask_selection_length": whole_number(1),
+        "mask_selection_length": whole_number,
         "count": _one_of(COUNTS),
         "whole_words": true_or_false,
     }
@@ -443,7 +444,7 @@ def read_texts(texts: Any, first: int = 0) -> tuple[list[tuple[str, ...]], bool]
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise TypeError(
             f"texts must be a string, a list of strings or of tuples of segments, or a tuple of lists, got "
-            f"{type(texts).__name__}. A dict of preprocessed features goes to a model with preprocessor=None"
+            f"{type_of(texts)}. A dict of preprocessed features goes to a model with preprocessor=None"
         )
     refuse_endless(texts, "texts")
     return [_segments(text, f"text {i}") for i, text in enumerate(texts, first)], False
@@ -466,7 +467,7 @@ def plain_texts(texts: Any) -> list[str]:
         raise bytes_error("texts", texts, is_item=False)
     refuse_rows(texts, (), "texts")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
-        raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
+        raise TypeError(f"expected a text or a list of texts, got {type_of(texts)}")
     refuse_endless(texts, "texts")
     found = []
     for i, text in enumerate(texts):
@@ -489,9 +490,10 @@ def _rows(columns: list[Any]) -> Iterable[tuple[Any, ...]]:
     """The segments of each text from Keras's tuple, which has a list for each place."""
     for i, column in enumerate(columns):
         if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
+            kinds = " and ".join(map(type_of, columns))
             raise TypeError(
-                f"a tuple holds the segments, all of them strings (one text) or all lists of strings (a batch), but "
-                f"its entry {i} is a {type(column).__name__}. For a batch of texts pass a list"
+                "a tuple holds the segments, all of them strings (one text) or all lists of strings (a batch), but its "
+                f"entries are {kinds}. For a batch of texts pass a list"
             )
         refuse_endless(column, f"texts[{i}]")
     columns = [list(column) for column in columns]
@@ -541,9 +543,9 @@ def _row_error(row: list[Any], name: str) -> TypeError:
             "strings, [text for (text,) in texts]. Pass batches as an iterator, iter(batches)"
         )
     return TypeError(
-        f"{name} is a list of {len(row)} strings, {described(row)}, which may be a table's row, a batch or one text's "
-        "segments. Pass one column, [row[0] for row in texts], with its number. Pass segments as tuples, [tuple(row) "
-        "for row in texts]. Pass batches as an iterator, iter(batches)"
+        f"{name} is a list of {counted(len(row), 'string')}, {described(row)}, which may be a table's row, a batch or "
+        "one text's segments. Pass one column, [row[0] for row in texts], with its number. Pass segments as tuples, "
+        "[tuple(row) for row in texts]. Pass batches as an iterator, iter(batches)"
     )
 
 

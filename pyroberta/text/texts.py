@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pyroberta.formats.budget import type_of
 from pyroberta.text.byte_level import SURROGATE
 from pyroberta.text.given import opened, refuse_endless, refuse_rows
 
@@ -22,7 +23,7 @@ def check_text(text: Any, name: str) -> None:
         hint = "; decode it first, for instance with .decode('utf-8')"
     elif isinstance(text, Iterable):
         hint = "; for several texts call encode_batch"
-    raise TypeError(f"{name} must be a str, got {type(text).__name__}{hint}")
+    raise TypeError(f"{name} must be a str, got {type_of(text)}{hint}")
 
 
 def checked_texts(texts: Any, name: str) -> Sequence[str]:
@@ -35,7 +36,7 @@ def checked_texts(texts: Any, name: str) -> Sequence[str]:
     texts = opened(texts, name)
     refuse_rows(texts, (), name)
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise TypeError(f"{name} must be an iterable of str, got {type(texts).__name__}")
+        raise TypeError(f"{name} must be an iterable of str, got {type_of(texts)}")
     refuse_endless(texts, name)
     checked = list(texts)
     for i, text in enumerate(checked):

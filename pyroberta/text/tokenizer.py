@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.formats.budget import shown
+from pyroberta.formats.budget import shown, type_of
+from pyroberta.formats.counts import counted
 from pyroberta.formats.directory import Directory
 from pyroberta.model.attributes import LAYER, Checks, Reasons, true_or_false
 from pyroberta.model.callers import callers_level
@@ -271,7 +272,7 @@ class Tokenizer(KerasTokenizer):
         return len(self.vocabulary)
 
     def __repr__(self) -> str:
-        return f"Tokenizer({len(self.vocabulary)} tokens, {len(self.merges)} merges)"
+        return f"Tokenizer({counted(len(self.vocabulary), 'token')}, {counted(len(self.merges), 'merge')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._arguments())
@@ -349,7 +350,7 @@ class Tokenizer(KerasTokenizer):
             ValueError: if the vocabulary has neither the token nor an unknown token.
         """
         if not isinstance(token, str):
-            raise TypeError(f"token must be a str, got {type(token).__name__}")
+            raise TypeError(f"token must be a str, got {type_of(token)}")
         id = self.vocabulary.get(token, self.unk_token_id)
         if id is None:
             raise ValueError(f"the vocabulary of {len(self)} tokens has neither {shown(token)} nor an unknown token")
@@ -396,7 +397,9 @@ class Tokenizer(KerasTokenizer):
         texts = checked_texts(texts, "texts")
         seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else checked_texts(pairs, "pairs")
         if len(texts) != len(seconds):
-            raise ValueError(f"there are {len(texts)} texts but {len(seconds)} pairs; each text needs a pair")
+            raise ValueError(
+                f"each text needs a pair: got {counted(len(texts), 'text')} and {counted(len(seconds), 'pair')}"
+            )
         return [
             self.encode(text, pair, add_special_tokens=add_special_tokens)
             for text, pair in zip(texts, seconds, strict=True)
@@ -532,7 +535,6 @@ class Tokenizer(KerasTokenizer):
         return ids
 
     def _say_unknown(self, word: str) -> None:
-        self._is_unknown_said = True
         byte = next(byte for byte in word.encode() if self._tables.byte_ids[byte] == self.unk_token_id)
         warnings.warn(
             f"the vocabulary lacks tokens for some bytes, such as {byte:#04x} ({to_characters(bytes([byte]))!r}) in "
@@ -540,6 +542,7 @@ class Tokenizer(KerasTokenizer):
             "comes once",
             stacklevel=callers_level(),
         )
+        self._is_unknown_said = True  # and not raised as an error
 
     def _append_plain(self, ids: list[int], spans: list[Span], start: int, piece: str) -> None:
         prefixed = self._prefixed(piece)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.formats.budget import type_of
+from pyroberta.formats.counts import counted
 from pyroberta.model.attributes import whole_number
 
 
@@ -19,7 +21,7 @@ def size_of_batch(value: Any) -> int:
     """
     if not isinstance(value, str) and (np.ndim(value) if hasattr(value, "ndim") else hasattr(value, "__len__")):
         raise TypeError(
-            f"batch_size should be a whole number, got a {type(value).__name__}. It is the third argument, as in "
+            f"batch_size should be a whole number, got {type_of(value)}. It is the third argument, as in "
             "Keras: pass weights by name, sample_weight=..."
         )
     return whole_number("batch_size", 32 if value is None else value)
@@ -36,7 +38,7 @@ def frequency(value: Any) -> Callable[[int], bool]:
     return lambda epoch: (epoch + 1) % every == 0
 
 
-def _is_texts(x: Any) -> bool:
+def _is_list_of_texts(x: Any) -> bool:
     """Whether x is a list, an array or a column of strings; a string and a tuple are one text."""
     is_one = isinstance(x, str | bytes | tuple | Mapping)
     return not is_one and isinstance(x, Iterable) and isinstance(next(iter(x), None), str)
@@ -50,7 +52,7 @@ def parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
         ValueError: if it is a tuple of more than three items.
     """
     given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-    if isinstance(validation_data, list) and len(validation_data) in (2, 3) and _is_texts(validation_data[0]):
+    if isinstance(validation_data, list) and len(validation_data) in (2, 3) and _is_list_of_texts(validation_data[0]):
         raise TypeError("validation_data is a list: to pass x and y, use a tuple, validation_data=(x, y)")
     if not 1 <= len(given) <= 3:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
@@ -65,7 +67,7 @@ def fraction(value: float, count: int) -> float:
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
         raise ValueError(
             "validation_split is a share, such as 0.1, and must leave texts on both sides: "
-            f"{value!r} of {count} texts does not"
+            f"{value!r} of {counted(count, 'text')} does not"
         )
     return value
 

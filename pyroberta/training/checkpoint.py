@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats import safetensors_io
-from pyroberta.formats.budget import clipped, printable, shown
+from pyroberta.formats.budget import clipped, printable, shown, type_of
 from pyroberta.formats.files import as_path, check_file, parse_json
 from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, Stored
@@ -59,7 +59,7 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
     (1, {'texts': 2})
     """
     if not isinstance(state, TrainState):
-        raise TypeError(f"state should be a TrainState, as model.train_state() returns it; got {type(state).__name__}")
+        raise TypeError(f"state should be a TrainState, as model.train_state() returns it; got {type_of(state)}")
     state.check()
     _slot_names(list(state.slots))
     tensors: dict[str, NDArray[Any]] = {}

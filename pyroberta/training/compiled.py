@@ -68,10 +68,8 @@ class Compiled(Checked):
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
         if name == "optimizer":
-            is_auto = isinstance(value, str) and value == "auto"
-            value = optimizers.Adam(DEFAULT_RATE) if is_auto else optimizers.get(value)
-            if not isinstance(value, optimizers.Optimizer):
-                expect_instance(name, value, optimizers.Adam)  # raises
+            value = _optimizer_of(value)
+            value.belong_to(self)
         elif name == "loss":
             value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
             self._check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
@@ -149,16 +147,17 @@ class Compiled(Checked):
                 "compile() resets the optimizer, so the state that load_train_state() loaded would be lost: compile "
                 "first, then load the state"
             )
-        new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
+        new_optimizer, new_loss = _optimizer_of(optimizer), self._checked("loss", loss)
         recompute = true_or_false("recompute", recompute)
         new_metrics, unweighted = (
             [expect_instance("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
         _check_names([*new_metrics, *unweighted])
-        new_optimizer.trained_by = None
         if new_optimizer.is_built:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
+        new_optimizer.belong_to(self)
+        new_optimizer.trained_by = None
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
         if self._run is None:  # within a `fit`, its place in the epoch and in the data stays
             self._state = TrainState(self.backbone.params, new_optimizer.slots)
@@ -218,6 +217,16 @@ class Compiled(Checked):
             raise ValueError(
                 "the model was made with compile=False. You must call `compile()` before training or evaluating it"
             )
+
+
+def _optimizer_of(value: Any) -> optimizers.Optimizer:
+    """The optimizer that an argument of `compile` stands for."""
+    is_auto = isinstance(value, str) and value == "auto"
+    optimizer = optimizers.Adam(DEFAULT_RATE) if is_auto else optimizers.get(value)
+    if not isinstance(optimizer, optimizers.Optimizer):
+        expect_instance("optimizer", optimizer, optimizers.Adam)  # raises
+    found: optimizers.Optimizer = optimizer
+    return found
 
 
 def _refuse_without_effect(**given: Any) -> None:

@@ -1,12 +1,10 @@
-"""Recognition of Keras's own objects. Keras is never imported here, since a user who has one of its objects has
-imported it.
-"""
+"""Recognition of Keras's own objects. Keras is never imported here: whoever has one of its objects has imported it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-PACKAGES = ("keras", "tf_keras", "keras_hub")
+from pyroberta.model.serialization import PACKAGES
 
 
 def class_name(value: Any) -> str | None:

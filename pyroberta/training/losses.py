@@ -21,7 +21,17 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyroberta.model.attributes import Checked, Checks, Reasons, as_call, true_or_false, whole_number
+from pyroberta.formats.budget import shown
+from pyroberta.model import serialization
+from pyroberta.model.attributes import (
+    Checked,
+    Checks,
+    Reasons,
+    as_call,
+    true_or_false,
+    whole_number,
+    whole_number_or_none,
+)
 from pyroberta.model.serialization import arguments_of, check_name
 from pyroberta.training import keras_objects
 
@@ -89,7 +99,7 @@ class SparseCategoricalCrossentropy(Checked):
     dtype: str | None
     checks: ClassVar[Checks] = {
         "from_logits": true_or_false,
-        "ignore_class": lambda name, value: None if value is None else whole_number(name, value, at_least=-(2**63)),
+        "ignore_class": lambda name, value: whole_number_or_none(name, value, at_least=-(2**63)),
         "reduction": _reduction,
         "name": check_name,
         "axis": lambda name, value: whole_number(name, value, at_least=-(2**63)),
@@ -324,8 +334,9 @@ def get(loss: Any) -> Any:
 
 def _kind(name: Any) -> type[SparseCategoricalCrossentropy]:
     names = {**LOSSES, **{kind.__name__: kind for kind in LOSSES.values()}}
+    name = serialization.plain_name(name)
     if not isinstance(name, str) or name not in names:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a loss object, got {reprlib.repr(name)}")
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a loss object, got {shown(name)}")
     return names[name]
 
 
@@ -351,17 +362,19 @@ def serialize(loss: SparseCategoricalCrossentropy) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> SparseCategoricalCrossentropy:
-    """Returns the loss of `{"class_name": ..., "config": {...}}`.
+    """Returns the loss of `{"class_name": ..., "config": {...}}`. A function of Keras is the loss of its name.
 
     Raises:
-        ValueError: if config is not such a dict, or the class or an argument is unknown.
+        ValueError: if config is not such a dict, the class or an argument is unknown, or the class is a user's own.
 
     >>> from_config({"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": True}}).from_logits
     True
     """
     if not isinstance(config, Mapping):
         raise ValueError(f"a loss's config should be a dict with class_name and config, got {reprlib.repr(config)}")
-    kind, given = _kind(config.get("class_name")), config.get("config")
+    kind, given = _kind(serialization.written_name("loss", config)), config.get("config")
+    if serialization.is_function(config):
+        return kind(from_logits=True)
     if not isinstance(given, Mapping):
         raise ValueError(f"the loss's config should be a dict, got {reprlib.repr(given)}")
     return kind.from_config(given)

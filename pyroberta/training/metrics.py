@@ -14,6 +14,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import shown
+from pyroberta.model import serialization
 from pyroberta.model.attributes import Checked, Checks, Reasons, as_call
 from pyroberta.model.serialization import arguments_of, check_name
 from pyroberta.training import keras_objects
@@ -85,8 +87,7 @@ class Metric(Checked):
 
         Args:
             labels: (M,) see `update`.
-            outputs: (M, V) the outputs of the model: logits, or the probabilities of a classifier with
-                `activation="softmax"`.
+            outputs: (M, V) the outputs of the model: logits, or what the `activation` of a classifier makes of them.
             weights: (M,) see `update`.
         """
         raise NotImplementedError
@@ -436,9 +437,9 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> NDArray[Any]:
 
 def _kind(name: Any) -> type[Metric]:
     kinds = {**METRICS, **{kind.__name__: kind for kind in METRICS.values()}}
+    name = serialization.plain_name(name)
     if not isinstance(name, str) or name not in kinds:
-        shown = repr(name) if isinstance(name, str) and len(name) < 80 else reprlib.repr(name)
-        raise ValueError(f"a metric must be one of {', '.join(METRICS)} or a metric object, got {shown}")
+        raise ValueError(f"a metric must be one of {', '.join(METRICS)} or a metric object, got {shown(name)}")
     return kinds[name]
 
 
@@ -500,10 +501,10 @@ def serialize(metric: Metric) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Metric:
-    """Returns the metric of `{"class_name": ..., "config": {...}}`.
+    """Returns the metric of `{"class_name": ..., "config": {...}}`. A function of Keras is the metric of its name.
 
     Raises:
-        ValueError: if the class is unknown, or there is none, as in Keras's dicts of outputs.
+        ValueError: if the class is unknown or a user's own, or there is none, as in Keras's dicts of outputs.
 
     >>> from_config({"class_name": "Accuracy", "config": {}}).name
     'accuracy'
@@ -515,7 +516,9 @@ def from_config(config: Mapping[str, Any]) -> Metric:
             f"{reprlib.repr(dict(config))} is not a metric: the model has one output, so pass a list, as in "
             "metrics=['accuracy']"
         )
-    kind, given = _kind(config["class_name"]), config.get("config")
+    kind, given = _kind(serialization.written_name("metric", config)), config.get("config")
+    if serialization.is_function(config):
+        return kind()
     if not isinstance(given, Mapping):
         raise ValueError(f"the metric's config should be a dict, got {reprlib.repr(given)}")
     return kind.from_config(given)

@@ -189,7 +189,11 @@ class Run:
         self.callbacks.model.stop_training = state.stop_training
 
     def begin(self, state: TrainState, initial_epoch: int) -> None:
-        """Sets the state to the beginning of a run that does not continue another one."""
+        """Sets the state for a run that does not continue another one: the epoch and the position in the data, without
+        steps, metrics and states of callbacks. The optimizer's state and the parameters stay as they are.
+
+        `initial_epoch` is the number of the first epoch, from 0, as in `fit`.
+        """
         self.feed.begin(state, initial_epoch)
         state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
         state.feed = self.feed.recorded()

@@ -153,7 +153,7 @@ def compute_gradients(
     """
     ops, sums = model.ops, model.sums
     params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
-    weights = sum(_weight_sum(batch) for batch in parts)
+    weights = sum(sum_of_weights(batch) for batch in parts)
     counts = weights, float(sum(batch.slots for batch in parts)), float(sum(len(batch) for batch in parts))
     weight_sum, slots, examples = collective.sum(counts)
     denominator = model.loss.denominator(weight_sum, slots)
@@ -258,7 +258,7 @@ def evaluate_step(
     (losses, predicted), _ = model_forward(ops, params, config, batch, loss=loss.op)
     if not loss.from_logits:
         losses, _ = _of_probabilities(ops, loss, losses, losses)
-    denominator = loss.denominator(_weight_sum(batch), batch.slots)
+    denominator = loss.denominator(sum_of_weights(batch), batch.slots)
     outputs = model_logits(ops, params, config, batch, batch.target_rows) if keeps_outputs else None
     values = ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights
     return Result(*values, denominator, outputs)
@@ -276,7 +276,8 @@ def _of_probabilities(ops: Ops, loss: SparseCategoricalCrossentropy, losses: Any
     return ops.from_host(clipped), ops.from_host(ops.to_host(dlosses) * has_gradient)
 
 
-def _weight_sum(batch: Batch) -> float:
+def sum_of_weights(batch: Batch) -> float:
+    """Returns the sum of a batch's weights, in float64."""
     return float(batch.weights.sum(dtype=np.float64))
 
 

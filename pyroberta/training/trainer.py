@@ -299,8 +299,8 @@ class Trainer(Resumable):
                 for callback in callback_list.callbacks:
                     if isinstance(callback, ProgressBar):  # an error or Ctrl-C leaves no bar behind
                         ProgressBar.on_train_end(callback)
-                reader.long_texts.say()  # what was read as it came
-                validation_reader.long_texts.say()
+                reader.warn()  # what was read as it came
+                validation_reader.warn()
         return history
 
     @hinting(**OF_OPEN_SOURCE)
@@ -348,7 +348,7 @@ class Trainer(Resumable):
             values = self._evaluate(examples, batch_size, steps, callback_list)
         finally:
             bar.on_train_end()
-        reader.long_texts.say()  # what was read as it came
+        reader.warn()  # what was read as it came
         return values if return_dict else as_keras(values)
 
     def train_on_batch(
@@ -483,7 +483,7 @@ class Trainer(Resumable):
             callback_list.on_predict_end()
         finally:
             bar.on_train_end()
-        reader.long_texts.say()  # what was read as it came
+        reader.warn()  # what was read as it came
         if not outputs:
             raise ValueError("x is empty: there is nothing to predict")
         return self._joined(outputs, is_text)
@@ -634,5 +634,5 @@ class Trainer(Resumable):
         examples = reader.examples(x, y, sample_weight, column=column, label=label)
         if not isinstance(examples, HeldExamples):
             raise ValueError("x should be one batch, not an iterable of batches")
-        reader.long_texts.say()
+        reader.warn()
         return examples, reader

@@ -56,6 +56,16 @@ def records(capsys) -> list[dict]:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_training_that_learned_nothing_says_so(here, capsys):
+    write_csv("turns.csv", ["A good day.", "A bad day."] * 8, ["pos", "neg"] * 8)
+    line = ["classify", "train", "turns.csv", *OF_TABLE, "--batch-size", "4", "--quiet", "--json", "-o", "out"]
+    hint = "of the last epoch is that of guessing (0.6931), so the classifier has learned hardly anything yet"
+    assert main([*line, "--learning-rate", "1e-7"]) == 0
+    assert hint in capsys.readouterr().err
+    assert main([*line, "--learning-rate", "3e-3", "--epochs", "6", "--overwrite"]) == 0
+    assert hint not in capsys.readouterr().err
+
+
 def test_a_folder_for_each_class_is_what_a_table_is(here, model, capsys, recwarn):
     turns = [*zip(TEXTS[::2], TEXTS[1::2], strict=True)]
     for number, texts in enumerate(turns):
@@ -114,7 +124,7 @@ def test_a_share_of_a_sorted_table_is_warned_of(here, model, capsys):
         assert warning in capsys.readouterr().err
     write_csv("reviews.csv", TEXTS, LABELS)
     assert main([*TRAIN, *model, "-o", "c", "--validation", "34%"]) == 0
-    assert capsys.readouterr().err == ""
+    assert "none of the class" not in capsys.readouterr().err
 
 
 def test_a_classifier_begins_with_the_rate_that_suits_the_masked_lm(here, model, capsys):
@@ -221,7 +231,8 @@ def test_without_a_label_the_columns_of_the_file_and_the_way_for_folders_are_sai
         assert columns in err
         assert "--label inferred takes the folders' names" in err
     assert main(["classify", *action, "reviews.csv", "--label", "label", *model]) == 2
-    assert "--column. reviews.csv has the columns 'text', 'label'. In a directory" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "--column is missing: it names the column of the texts. reviews.csv has the columns 'text', 'label'." in err
     assert not (here / "out").exists()
 
 

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 
 from pyroberta.cli.completion import SHELLS, every_place
+from pyroberta.cli.exit_codes import EXIT_CODES, MEANINGS, NOTES
 from pyroberta.cli.main import main
 from pyroberta.cli.man import page
-from pyroberta.cli.parser import COMMANDS, build_parser, command_line, command_module, every_parser, subparsers
+from pyroberta.cli.parser import (
+    COMMANDS,
+    EXAMPLES,
+    build_parser,
+    command_line,
+    command_module,
+    every_parser,
+    subparsers,
+)
 
 ROOT = Path(__file__).parents[2]
 PARSER = build_parser()
@@ -30,6 +39,12 @@ def test_without_a_command_the_help_is_printed_and_nothing_is_wrong(capsys):
     assert alone.out.startswith("usage: pyroberta [-h] [--version] COMMAND ...")
 
 
+def test_the_exit_codes_are_told_in_short_sentences():
+    sentences = EXIT_CODES.removeprefix("Exit codes: ").split(". ")
+    assert len(sentences) == len(MEANINGS) + len(NOTES)
+    assert max(len(sentence.split()) for sentence in sentences) <= 20
+
+
 @pytest.mark.parametrize("prog", LEAVES)
 def test_an_error_shows_the_usage_of_the_command_that_it_is_of(prog: str, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -40,7 +55,7 @@ def test_an_error_shows_the_usage_of_the_command_that_it_is_of(prog: str, capsys
     assert f"{prog}: error: " in err
 
 
-@pytest.mark.parametrize("prog", LEAVES)
+@pytest.mark.parametrize("prog", ["pyroberta", *LEAVES])
 def test_every_help_has_examples_of_this_very_command(prog: str):
     help = PARSERS[prog].format_help()
     examples = PARSERS[prog].get_default("examples")
@@ -55,6 +70,18 @@ def test_every_example_is_parsed(command: str):
     for example in command_module(command).EXAMPLES:
         arguments = PARSER.parse_args(command_line(example))
         assert arguments.parser.prog.split()[1] == command
+
+
+def test_every_example_of_the_main_help_is_parsed_and_each_is_of_another_command():
+    commands = [PARSER.parse_args(command_line(example)).parser.prog for example in EXAMPLES]
+    assert len(set(commands)) == len(EXAMPLES) > 2
+
+
+def test_the_main_help_ends_with_examples_below_a_text_that_is_filled(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text, _, examples = build_parser().format_help().partition("\n\nexamples:\n")
+    assert examples.splitlines() == [f"  {example}" for example in EXAMPLES]
+    assert text.endswith("it saves what was trained so far.")
 
 
 def test_examples_of_an_unknown_option_or_command_would_fail(capsys):
@@ -163,6 +190,7 @@ def test_the_manual_page_has_every_command_option_and_example():
         for action in one._actions:
             assert all(rf"\fB{flag}\fR" in part for flag in action.option_strings)
         assert all(example in part for example in one.get_default("examples"))
+    assert all(f"\n{example}\n" in text.partition(".SH EXAMPLES\n")[2] for example in EXAMPLES)
 
 
 def test_the_manual_page_that_is_installed_is_the_one_that_the_parser_makes():

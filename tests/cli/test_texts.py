@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -91,10 +92,12 @@ def test_a_text_of_a_file_is_named_by_its_line(command, message, model, tmp_path
             ["HERE/texts.txt"],
             "is the name of a file, and TEXT is the text itself. For the texts in the file: pyroberta",
         ),
-        (["HERE"], "is the name of a directory, and TEXT is the text itself"),
+        (
+            ["HERE"],
+            "is the name of a directory, and TEXT is the text itself. For the texts in the directory: pyroberta score",
+        ),
         (["reviews.csv.gz"], "'reviews.csv.gz' looks like the name of a file, and TEXT is the text itself."),
         (["no.txt"], "--file no.txt. For these characters: echo no.txt | pyroberta score -"),
-        (["a text", "--file", "HERE/texts.txt"], "both name what to read: give one of them"),
         (["--file", "HERE/none.txt"], "none.txt: the file does not exist"),
     ],
 )
@@ -141,7 +144,7 @@ def test_a_whole_file_is_one_text(texts, model, capsys):
     )
 
 
-@pytest.mark.filterwarnings("ignore:of 1 text 1 has more")
+@pytest.mark.filterwarnings("ignore:the only text has more")
 def test_full_sentences_and_rules_reach_the_model(texts, model, tmp_path, capsys, monkeypatch):
     masked_lm = MaskedLM.from_preset(model[1])
     how = {"batch_size": 16, "verbose": 0, "return_dict": True}
@@ -271,7 +274,7 @@ def test_a_stream_refuses_and_warns_of_all_texts_before_the_first_result(small_p
             next(stream(masked_lm, method, some, long_texts="refuse"))
     monkeypatch.undo()
     monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
-    with pytest.warns(UserWarning, match="of 4 texts 2 have more than 40 tokens") as caught:
+    with pytest.warns(UserWarning, match="2 of 4 texts have more than 40 tokens") as caught:
         found = list(stream(masked_lm, "score", ["a", long, "b", long], long_texts="split", verbose=0))
     assert len(caught) == 1
     with pytest.warns(UserWarning, match="split"):
@@ -286,7 +289,7 @@ def test_a_stream_names_places_among_all_texts(small_preset: Path, monkeypatch):
     how = {"long_texts": "refuse", "verbose": 0, "place": "line {}".format}
     with pytest.raises(ValueError, match=r"with target ' zqjxvkwy' line 3 has 4[3-9] tokens, .* the model takes 40"):
         next(stream(masked_lm, "fill_mask", texts, targets=["zqjxvkwy"], **how))
-    with pytest.warns(UserWarning, match=r"of 3 texts 1 has no tokens, .*; the first is line 1") as caught:
+    with pytest.warns(UserWarning, match=r"1 of 3 texts has no tokens, .*; the first is line 1") as caught:
         assert len(list(stream(masked_lm, "score", ["a", "", "b"], **how))) == 3
     assert len(caught) == 1
     places: list[str] = []
@@ -303,9 +306,10 @@ def test_a_stream_of_nothing_is_empty(small_preset: Path):
     ("name", "content", "said"),
     [
         ("a.csv", "text\ncafé\n".encode("cp1252"), "Convert it: iconv -f cp1252 -t utf-8 'a.csv' > NEW"),
+        ("a.csv.gz", gzip.compress("text\ncafé\n".encode("cp1252")), "Convert it first, by iconv -f cp1252 -t utf-8"),
         ("a.xlsx", b"PK", "Convert it to CSV or Parquet"),
         ("a.json", b'{"text": {"0": "a"}}', "If pandas wrote it, add orient='records' there"),
-        ("a.txt", b"text,label\na,b\nc,d\n", "Leave --column out, or name the kind of the file: --kind csv"),
+        ("a.txt", b"text,label\na,b\nc,d\n", "give a table that has it, or name the kind of the file: --kind csv"),
         ("a", b"PAR1", "Name the kind: --kind parquet"),
         ("dir", None, "To read other files, name their kind: --kind text"),
     ],
@@ -321,4 +325,36 @@ def test_what_to_do_about_a_file_is_said_for_the_shell(name, content, said, mode
     assert main(["evaluate", name, *column, *model]) == 2
     err = capsys.readouterr().err
     assert said in err
-    assert not re.search(r"pandas\.|open\(|open_source|[a-z_]=", err.replace("orient=", ""))
+    assert not re.search(r"open file|pandas\.|open\(|open_source|[a-z_]=", err.replace("orient=", ""))
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("command", ["score", "fit"])
+def test_empty_texts_of_a_table_are_said_once(command, tmp_path, small_preset, capsys):
+    (tmp_path / "a.csv").write_text("id,text\n1,It rains.\n2,\n3,It snows.\n")
+    file = [str(tmp_path / "a.csv"), "--column", "text", "--model", str(small_preset)]
+    arguments = ["score", "--file", *file] if command == "score" else ["fit", *file, "-o", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "empty text" in line]
+    assert len(said) == 1
+    assert "1 of 3 rows has an empty text in the column 'text' (" in said[0]
+    assert "a.csv, line 3), which is read as it is. Leave such rows out first" in said[0]
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_mask_in_another_form_beside_the_mask_is_said_once(small_preset, capsys):
+    texts = ["It <mask>.", "[MASK] <mask>.", "{mask} <mask>."]
+    assert main(["fill-mask", *texts, "--model", str(small_preset)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "another form" in line]
+    assert len(said) == 1
+    assert "2 of 3 texts have a mask in another form, which is read as text (the first is text 2: '[MASK]')" in said[0]
+
+
+@pytest.mark.filterwarnings("always")
+def test_empty_texts_of_standard_input_are_said_at_its_end(small_preset, capsys, monkeypatch):
+    rows = b"id,text\n1,It rains.\n2,\n3,\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows)))
+    assert main(["tokenize", "--file", "-", "--kind", "csv", "--column", "text", "--model", str(small_preset)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "empty text" in line]
+    assert len(said) == 1
+    assert "2 of 3 rows have an empty text in the column 'text' (the first is " in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import errno
 import io
@@ -24,6 +25,7 @@ from pyroberta import MaskedLM, optimizers, schedules
 from pyroberta.cli import saving, training
 from pyroberta.cli.checkpoints import FILE, Checkpoint
 from pyroberta.cli.main import main
+from pyroberta.cli.parser import build_parser
 from pyroberta.training import checkpoint
 from pyroberta.training.callbacks import CSVLogger
 
@@ -70,7 +72,7 @@ STEPS = len(TEXTS)  # of an epoch
         ("_update", STEPS, STEPS),  # at its end
         ("_update", STEPS + 1, STEPS + 1),  # in the next one
         ("_update", 3 * STEPS, 3 * STEPS),  # the very last
-        ("_evaluate", 2, 2 * STEPS),  # in an evaluation
+        ("_evaluate", 3, 2 * STEPS),  # in the evaluation of an epoch, behind that before the training
     ],
 )
 def test_a_training_that_was_stopped_goes_on_bit_for_bit(
@@ -215,10 +217,10 @@ def test_a_first_signal_while_the_finished_model_is_saved_does_not_lose_it(fit, 
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(MaskedLM, "evaluate"), (training, "_outcome")], ids=["evaluate", "outcome"]
+    ("owner", "name", "call"), [(MaskedLM, "evaluate", 2), (training, "_outcome", 1)], ids=["evaluate", "outcome"]
 )
-def test_a_first_signal_after_the_last_update_does_not_lose_the_model(fit, capsys, monkeypatch, owner, name):
-    signalled(monkeypatch, owner, name, {1})  # by which it is told whether the model is lost
+def test_a_first_signal_after_the_last_update_does_not_lose_the_model(fit, capsys, monkeypatch, owner, name, call):
+    signalled(monkeypatch, owner, name, {call})  # by which it is told whether the model is lost
     result = result_of([*fit, "-o", "out"], capsys, 130)
     assert (result["saved"], result["updates"]) == ("out", STEPS)
     whole = result_of([*fit, "-o", "whole"], capsys)
@@ -254,14 +256,17 @@ def test_a_checkpoint_of_another_backend_is_gone_on_with_and_that_is_said(fit, c
 )
 def test_a_checkpoint_of_another_training_is_refused(changes, message, fit, texts, capsys, monkeypatch):
     held_out = shutil.copy(texts, Path(texts).with_name("held_out.txt"))
-    line = [*fit, "-o", "out", "--checkpoint", "run", "--epochs", "2", "--validation", str(held_out)]
+    epochs = ["--epochs", "2"]
+    line = [*fit, "-o", "out", "--checkpoint", "run", "--validation", str(held_out)]
     with monkeypatch.context() as patch:
         signalled(patch, MaskedLM, "_update", {2})
-        result_of(line, capsys, 130)
+        result_of([*line, *epochs], capsys, 130)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     if changes[0] == "OTHER":
         Path(texts).with_name(changes[1]).write_text("\n".join(reversed(TEXTS)))
         changes = []
+    if "--epochs" not in changes:
+        changes = [*epochs, *changes]
     assert main([*line, "--resume", *changes]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
@@ -281,7 +286,7 @@ def test_a_checkpoint_is_replaced_only_when_asked_to_and_none_is_no_error(fit, c
     for again in (line, other):  # the first has its model at `out` as well
         assert main(again) == 2
         assert "run holds a checkpoint already. Give --resume to continue from it" in capsys.readouterr().err
-    assert main([*line[:-2], "--checkpoint", "run", "--resume", "-o", "other"]) == 0  # another place for the model
+    assert main([*other, "--resume"]) == 0  # another place for the model
     capsys.readouterr()
     assert not Path("run").exists()
     Path("run").mkdir()
@@ -432,6 +437,15 @@ def test_a_schedule_spans_all_updates(options, expected, fit, texts, capsys, mon
     assert used == pytest.approx([expected(step) for step in range(100)])
 
 
+@pytest.mark.filterwarnings("always:--lora 99")
+def test_a_rank_that_adds_nothing_is_told_with_the_option_and_taken(fit, capsys):
+    assert main([*fit, "-o", "out", "--lora", "99"]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "rank" in line]
+    C = MaskedLM.from_preset("out").backbone.config.hidden_dim
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"pyroberta: warning: --lora 99: LoRA's rank 99 adds nothing to rank {C}: ")
+
+
 def test_the_learning_rate_is_the_presets_and_is_told(fit, small_preset, tmp_path, capsys):
     loud = [word for word in fit if word != "--quiet"]
     main([*loud, "-o", "a"])
@@ -444,7 +458,9 @@ def test_the_learning_rate_is_the_presets_and_is_told(fit, small_preset, tmp_pat
     main([*loud, "-o", "b"])
     assert "learning rate 0.002: the preset recommends it (--learning-rate)" in capsys.readouterr().err
     main([*loud, "-o", "c", "--lora", "2"])
-    assert "the preset recommends it; it is for training all parameters, and LoRA mostly" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "the preset recommends it; it is for training all parameters, and LoRA mostly" in err
+    assert "adds nothing" not in err
     main([*loud, "-o", "c", "--learning-rate", "0.004"])
     assert "learning rate" not in capsys.readouterr().err
 
@@ -622,3 +638,10 @@ def test_a_checkpoint_without_room_is_told_once_and_the_training_goes_on(fit, ca
     out, err = capsys.readouterr()
     assert json.loads(out)["updates"] == 3 * STEPS
     assert err.count("no checkpoint could be written, but training continues: ") == 1
+
+
+@pytest.mark.parametrize("command", [["fit"], ["classify", "train"]])
+def test_the_settings_of_a_checkpoint_are_options(command):
+    arguments = build_parser().parse_args([*command, "texts.txt", "--output", "out"], argparse.Namespace(exit_code=0))
+    options = set(arguments.parser._option_string_actions)
+    assert {f"--{name}" for name in training.settings_of(arguments)} <= options

@@ -141,6 +141,7 @@ def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
 
 
+@pytest.mark.filterwarnings("ignore:.* an empty text")
 @given(
     st.lists(ANY_TEXT, min_size=1, max_size=5),
     st.integers(0, 3000),
@@ -454,10 +455,12 @@ def test_a_kind_may_be_said(tmp_path: Path):
         ("a.csv", "", "a.csv is empty: CSV begins with a row of the columns' names"),
         ("a.csv", "text,label\n", "a.csv holds no text: it has no row below its head"),
         ("a.csv", "text,label\na,x\nb,y,z\n", "line 3: the row has 3 fields, but there are 2 columns, 'text', 'label'"),
-        ("a.csv", "text,label\na\n", "line 2: the row has 1 fields"),
-        ("a.csv", "\n\ntext,label\na,x\n\nb\n", "line 6: the row has 1 fields"),
-        ("a.csv", '\n\ntext,label\n"a,x\n', "line 4: unexpected end of data"),
-        ("a.csv", 'text,label\n"a,x\n', "line 2: unexpected end of data"),
+        ("a.csv", "text,label\na\n", "line 2: the row has 1 field, but there are 2 columns"),
+        ("a.csv", "\n\ntext,label\na,x\n\nb\n", "line 6: the row has 1 field, but there are 2 columns"),
+        ("a.csv", '\n\ntext,label\n"a,x\n', "a.csv, line 4: the row has a quotation mark that nothing closes. If"),
+        ("a.csv", 'text,label\n"a,x\n', "a.csv, line 2: the row has a quotation mark that nothing closes"),
+        ("a.csv", 'text,label\na,x\n\n"b,y\nc,z\n', "a.csv, lines 4 to 5: the row has a quotation mark that"),
+        ("a.csv", 'text,label\n"a\nb"c,x\n', "a.csv, lines 2 to 3: ',' expected after '\"'. If"),
         ("a.csv", 'text,label\n"a"b,x\n', "a.csv, line 2: ',' expected after '\"'. If quotation marks are part of"),
         ("a.csv", "text,text\na,b\n", "has 2 columns of the name 'text'"),
         (
@@ -681,6 +684,35 @@ def test_a_zero_in_utf_8_is_no_sign_of_utf_16(before: str, tmp_path: Path):
     path.write_text(f"{before}\0rld, a line.\nAnother one.\n", encoding="utf-8")
     with pytest.raises(ValueError, match=rf"is not text: byte {len(before.encode())} is NUL, in line 1"):
         _ = open_source(path).texts
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "mac_roman", "gbk"])
+@pytest.mark.parametrize("zero", [0, 7, 8, -2, -1])
+@pytest.mark.parametrize("more", ["", "."])  # of an odd and an even number of bytes
+def test_zeros_in_text_of_one_byte_a_character_are_no_sign_of_utf_16(encoding: str, zero: int, more: str):
+    line = "Ещё раз, и было поздно. 7" if encoding in ("cp1251", "gbk") else "Une fois, un café à Noël."
+    text = f"{line}{more}\n".encode(encoding) * 40
+    assert files.wide_encoding(text) == ""
+    assert files.wide_encoding(text[:zero] + b"\0" + text[zero:]) == ""
+    assert files.wide_encoding(text[:zero] + b"\0\0" + text[zero:]) == ""
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Go!",
+        "né, à Noël 😀",
+        "Ещё раз",
+        "中国的首都是北京。",
+        "ひらがなとカタカナ",
+        "한국어",
+        "ไทย",
+        "עברית 中",
+    ],
+)
+def test_text_in_utf_16_of_every_script_is_told_by_its_zeros(line: str, order: str):
+    assert files.wide_encoding(f"{line}\n".encode(f"utf-16-{order}") * 20) == f"utf-16-{order}"
 
 
 def test_an_archive_of_tar_is_named(tmp_path: Path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections import UserDict, namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
+from arriving import Pieces
 from pages import ROOT, blocks
 from small_models import TEXTS, small_classifier, small_masked_lm
 
@@ -155,7 +157,9 @@ def test_the_page_of_inputs_is_right_about_the_peers_tables(tmp_path: Path, monk
     ("x", "keywords", "error", "message"),
     [
         (TEXTS, {"column": "text"}, TypeError, "column='text' names a column, but item 0 of x is a str, which has"),
-        ("a.txt", {"column": "text"}, FileNotFoundError, "there is no file 'a.txt'"),
+        ("a.txt", {"column": "text"}, FileNotFoundError, "there is no file 'a.txt'. To pass one text, pass a list"),
+        ("-", {}, FileNotFoundError, "there is no file '-'. For standard input, pass sys.stdin; for a file, its path"),
+        (Path("-"), {}, FileNotFoundError, "there is no file '-'. For standard input, pass sys.stdin; for a file, its"),
         (RECORDS, {"column": "body"}, ValueError, r"row 0 of x has no 'body'. Its names are 'id', 'text', "),
         ({"text": ["a"]}, {"column": "body"}, ValueError, "x has no column 'body'. Its columns are 'text'"),
         ({"text": ["a"], "label": [1, 2]}, {"column": "text", "label": "label"}, ValueError, "have different lengths"),
@@ -190,6 +194,11 @@ def test_a_masked_lm_takes_no_labels():
 def test_a_column_of_texts_is_not_one_of_labels(column):
     with pytest.raises(ValueError, match="column and label are both 'text', but a text can't be its own label"):
         open_source(RECORDS, column=column, label="text")
+
+
+def test_a_column_is_no_pair_with_itself():
+    with pytest.raises(ValueError, match=r"column names 'text' twice, but a text is no pair with itself\. Name each"):
+        open_source(RECORDS, column=("text", "text"))
 
 
 def test_fields_without_a_name_are_not_dropped():
@@ -234,10 +243,27 @@ def test_what_is_one_text_and_what_a_path(tmp_path: Path, monkeypatch):
     assert masked_lm.fill_mask("a.csv", column="text") == masked_lm.fill_mask(texts)
     assert classifier.classify("a.csv", column="text") == classifier.classify(texts)
     assert masked_lm.predict("a.csv", column="text", verbose=0).shape == (6, 1, 300)
-    with pytest.warns(UserWarning, match=r"'a.csv' is the name of a file, .* pass its path: pathlib.Path\('a.csv'\)"):
+    with pytest.warns(UserWarning, match=r"'a.csv' is the name of a file, .* pass a path: pathlib.Path\('a.csv'\)"):
         assert masked_lm.embed("a.csv").ndim == 1
     with pytest.warns(UserWarning, match="is the name of a file"):
         assert isinstance(classifier.classify("a.csv").label, int)
+
+
+def test_the_names_of_a_directory_and_of_several_files_are_texts_too_and_that_is_said(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("few").mkdir()
+    for name in ("a", "b"):
+        Path("few", f"{name}.txt").write_text(f"the text {name}\n")
+    masked_lm = small_masked_lm()
+    for text in ("few", "few/"):
+        with pytest.warns(UserWarning, match=rf"'{text}' is the name of a directory, .* in its files, pass a path"):
+            assert masked_lm.embed(text).ndim == 1
+    for text in ("few/*.txt", "few/?.txt"):
+        with pytest.warns(UserWarning, match=r"is a pattern of the names of files, .* in these files, pass a path"):
+            assert masked_lm.score(text).total < 0.0
+        assert len(masked_lm.score(Path(text))) == 2
+    for text in ("Is it few/*?", "few?", "*", "none/*.txt", "[few]"):  # texts, and nothing is said
+        masked_lm.score(text)
 
 
 class Numbered:
@@ -303,7 +329,7 @@ def test_with_steps_no_more_rows_are_read_than_these_ask(tmp_path: Path, capsys)
     masked_lm.fit(tmp_path / "a.csv", column="text", batch_size=4, steps_per_epoch=3, verbose=2)
     assert "a.csv: CSV, column 'text', read step by step in their order\n" in capsys.readouterr().err
     with pytest.raises(
-        ValueError, match=r"label 'sad' of text 0 is not a class of the model, which has only default names"
+        ValueError, match=r"label 'sad' of row 0 is not a class of the model, which has only default names"
     ):
         small_classifier().fit(Counting(), column="text", label="label", steps_per_epoch=2, verbose=0)
 
@@ -323,11 +349,48 @@ def test_a_table_in_memory_is_held_and_shuffled_where_steps_are_counted(name: st
 def test_what_is_wrong_in_a_stream_is_named_when_it_comes():
     classifier = small_classifier(labels=["glad", "sad", "so-so"])
     rows = [*RECORDS[:5], {"text": "a", "label": "bad"}]
-    with pytest.raises(ValueError, match=r"label 'bad' of text 5 is not a class of the model"):
+    with pytest.raises(ValueError, match=r"label 'bad' of row 5 is not a class of the model"):
         classifier.fit(iter(rows), column="text", label="label", batch_size=2, steps_per_epoch=3, verbose=0)
     rows = [*RECORDS[:2], {"text": None}]
     with pytest.raises(ValueError, match=r"1 row has no value in the column 'text' \(row 2\)"):
         small_masked_lm().fit((row for row in rows), column="text", batch_size=1, steps_per_epoch=3, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "how", "place"),
+    [
+        ([b"a fox\n\n", b"a dog\n"], {}, "the file, line 3"),
+        ([b"id,text\n1,a fox\n", b"2,a dog\n"], {"kind": "csv", "column": "text"}, "the file, line 3"),
+        ([b'"a fox"\n', b'"a dog"\n'], {"kind": "jsonl"}, "the file, line 2"),
+        ([b"a f", b"ox\n", b"a dog"], {}, "the file, line 2"),
+    ],
+)  # fmt: skip
+def test_the_texts_of_a_pipe_are_there_as_they_come(pieces, how, place):
+    raw = Pieces(pieces)
+    source = open_source(io.BufferedReader(raw), **how)
+    assert source.is_once
+    texts = iter(source.stream())
+    assert (next(texts), raw.given) == ("a fox", len(pieces) - 1)
+    assert (next(texts), raw.given) == ("a dog", len(pieces))
+    assert source.place(1) == place
+    assert list(texts) == []
+
+
+def test_a_stream_knows_the_places_of_its_last_rows(monkeypatch):
+    monkeypatch.setattr("pyroberta.data.sources.MOST_RECENT", 2)
+    source = open_source(io.BytesIO(b"a\n\nb\nc\nd\n"))
+    for number, _ in enumerate(source.stream()):
+        assert source.place(number) == f"the file, line {(1, 3, 4, 5)[number]}"
+    assert [source.place(i) for i in range(5)] == ["text 0", "text 1", "the file, line 4", "the file, line 5", "text 4"]
+
+
+def test_a_pipe_that_was_read_is_held():
+    source = open_source(io.BytesIO(b"text,label\na fox,b\n"), kind="csv", column="text", label="label")
+    assert source.texts == ["a fox"]
+    assert not source.is_once
+    assert list(source.stream()) == list(source.stream()) == [("a fox", "b")]
+    with pytest.raises(ValueError, match="the file holds no text: it has no line that is not blank"):
+        list(open_source(io.BytesIO(b"\n")).stream())
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

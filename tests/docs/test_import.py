@@ -38,6 +38,7 @@ def test_what_a_program_may_never_need_comes_when_it_does() -> None:
     assert not {name for name in found if name.startswith("numpy.random")}
     assert {name for name in found if name.startswith("pyroberta.presets.")} == {
         "pyroberta.presets.built_in",
+        "pyroberta.presets.checks",
         "pyroberta.presets.detect",
         "pyroberta.presets.preset",
     }

@@ -3,7 +3,7 @@
 A name is that of a function, a class, an argument, a variable, an attribute or a file, in Python and in C++. A word may
 not be a part of it either: `is_there` and `ThereItIs` have `there`. The words of a sentence are free: those of comments
 and texts, of headings, and of a test's name, which is a sentence. The terms under "Words to avoid" stand in no
-heading.
+heading. Rooms behind a word limit it to their names, and "alone" to whole names and whole headings.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ IDENTIFIER = re.compile(r"[^\W\d]\w*")
 CPP_TEXTS = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", re.DOTALL)
 
 
+class Limited(NamedTuple):
+    """A word that no name of some rooms has, or is, if it is avoided alone; and what to use instead."""
+
+    word: str
+    is_alone: bool
+    rooms: frozenset[str]
+    instead: str
+
+
 class Name(NamedTuple):
     """A name, or the text of a heading, and the line that has it."""
 
@@ -52,11 +61,26 @@ def components(name: str) -> list[str]:
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
 
 
+def rows_of(section: str) -> Iterator[list[str]]:
+    """The cells of each row of a section of the glossary."""
+    _, _, text = (ROOT / GLOSSARY).read_text("utf-8").partition(f"\n## {section}\n")
+    return (line[2:-2].split(" | ") for line in text.partition("\n## ")[0].splitlines() if line.startswith("| "))
+
+
 def avoided(section: str) -> dict[str, str]:
     """The words in `code` in the "not" column of a section of the glossary, and what it says to use instead."""
-    _, _, text = (ROOT / GLOSSARY).read_text("utf-8").partition(f"\n## {section}\n")
-    rows = (line[2:-2].split(" | ") for line in text.partition("\n## ")[0].splitlines() if line.startswith("| "))
-    return {word: cells[1] for cells in rows for word in words_of(cells[0])}
+    return {word: cells[1] for cells in rows_of(section) for word in words_of(cells[0])}
+
+
+def limited(cell: str, instead: str) -> Limited | None:
+    """The word of a cell that names rooms; None for another cell.
+
+    >>> limited("`table`, alone, in `cli`, `ops`", "ops table").is_alone, limited("`walk`", "forward")
+    (True, None)
+    """
+    if not (found := re.fullmatch("`([a-z]+)`(, alone)?, in (`[a-z]+`(?:, `[a-z]+`)*)", cell)):
+        return None
+    return Limited(found[1], bool(found[2]), frozenset(re.findall("[a-z]+", found[3])), instead)
 
 
 def words_of(cell: str) -> list[str]:
@@ -70,6 +94,7 @@ def words_of(cell: str) -> list[str]:
 
 AVOIDED = {section: avoided(section) for section in (TERMS, NO_NAMES)}
 INSTEAD = AVOIDED[TERMS] | AVOIDED[NO_NAMES]
+LIMITED = [found for cells in rows_of(TERMS) if (found := limited(*cells[:2]))]
 
 
 @cache
@@ -93,8 +118,12 @@ def without(texts: re.Pattern[str], source: str) -> str:
 def python_names(source: str) -> Iterator[Name]:
     """The names that Python code gives. Only code that has one of the words at all is parsed: that takes long."""
     identifiers = set(IDENTIFIER.findall(without(PYTHON_TEXTS, source)))
-    if not any(word_in(name, TERMS, NO_NAMES) for name in identifiers if not name.startswith("test_")):
-        return
+    if any(word_in(name, TERMS, NO_NAMES) for name in identifiers if not name.startswith("test_")):
+        yield from parsed_names(source)
+
+
+def parsed_names(source: str) -> Iterator[Name]:
+    """All names that Python code gives."""
     for node in ast.walk(ast.parse(source)):
         line = getattr(node, "lineno", 0)
         match node:
@@ -135,7 +164,7 @@ def named() -> Iterator[tuple[str, Name, tuple[str, ...]]]:
     for file, text in files(*(f"{folder}/**/*.py" for folder in ("pyroberta", "tests", "scripts", "benchmarks"))):
         yield file, Name(0, file.removesuffix(".py")), both
         yield from ((file, name, both) for name in python_names(text))
-    for file, text in files("csrc/**/*.?pp"):
+    for file, text in files("csrc/**/*.?pp", "csrc/**/*.cu"):
         yield file, Name(0, file), both
         yield from ((file, name, both) for name in cpp_names(text))
     for file, text in files("*.md", "docs/**/*.md"):
@@ -157,6 +186,39 @@ def test_no_name_is_a_word_that_the_glossary_avoids() -> None:
     assert {*FOREIGN} - seen == set(), "these names are used no more; take them from FOREIGN"
 
 
+def limited_names(source: str, limits: list[Limited]) -> Iterator[tuple[Name, Limited]]:
+    """The names of Python code that are, or have, a word of `limits`, in the singular or the plural."""
+    if not re.search("|".join(one.word for one in limits) or "$^", source, re.IGNORECASE):
+        return
+    for name in parsed_names(source):
+        words = components(name.text)
+        for one in limits:
+            forms = {one.word, f"{one.word}s"}
+            if words in ([form] for form in forms) if one.is_alone else forms & set(words):
+                yield name, one
+
+
+def test_no_name_of_a_room_is_a_word_that_the_glossary_avoids_there() -> None:
+    wrong = [
+        f"{file}:{name.line}: {name.text} has `{one.word}`. {GLOSSARY} says: {one.instead}"
+        for room in sorted({room for one in LIMITED for room in one.rooms})
+        for file, text in files(f"pyroberta/{room}/**/*.py")
+        for name, one in limited_names(text, [one for one in LIMITED if room in one.rooms])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_heading_is_a_word_that_the_glossary_avoids_alone() -> None:
+    alone = {one.word for one in LIMITED if one.is_alone}
+    found = [
+        f"{file}:{line}: {heading}"
+        for file, text in files("*.md", "docs/**/*.md")
+        for line, heading in headings(text)
+        if heading.lstrip("# ").lower() in alone
+    ]
+    assert found == []
+
+
 # The harness itself.
 
 
@@ -164,6 +226,23 @@ def test_the_glossary_has_the_words() -> None:
     assert {"told", "own", "there", "what", "nothing", "marks", "thing"} <= AVOIDED[NO_NAMES].keys()
     assert {"walk", "microbatch"} <= AVOIDED[TERMS].keys()
     assert all(INSTEAD.values())
+    assert {one.word for one in LIMITED} == {"table", "rows", "weight", "variable", "tensor"}
+    assert all((ROOT / "pyroberta" / room).is_dir() for one in LIMITED for room in one.rooms)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("table = 1", ["table"]),
+        ("def _table(x): pass", ["_table"]),
+        ("ops_table = output_table = 1", []),
+        ("def f(weights, is_weight): pass", ["weights", "is_weight"]),
+        ("weighty = f(weight=1)  # the weight", []),
+    ],
+)
+def test_a_word_of_a_room_is_found(source: str, found: list[str]) -> None:
+    limits = [Limited("table", True, frozenset(), ""), Limited("weight", False, frozenset(), "")]
+    assert [name.text for name, _ in limited_names(source, limits)] == found
 
 
 @pytest.mark.parametrize(

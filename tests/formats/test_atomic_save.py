@@ -659,3 +659,20 @@ def test_a_place_that_cannot_be_is_named(tmp_path: Path, path: str, error: type[
         with pytest.raises(error, match=reason):
             save(place)
     assert tree(tmp_path) == {"file": "mine", "round": ""}
+
+
+@pytest.mark.parametrize("handle", ["hf://a/b", "kaggle://me/roberta/keras/mine"])
+def test_the_handle_of_a_hub_is_no_place_to_save_to(handle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = small_masked_lm()
+    assert model.preprocessor is not None
+    for save in (
+        model.save_to_preset,
+        model.preprocessor.tokenizer.save_to_preset,
+        lambda place: model.save_weights(f"{place}.weights.h5"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"can't save to '{handle}.*': it is the handle .* model\.upload\('{handle}"
+        ):
+            save(handle)
+    assert list(tmp_path.iterdir()) == []

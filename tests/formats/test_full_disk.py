@@ -397,4 +397,4 @@ def test_standard_output_to_a_full_disk_is_named():
         done = subprocess.run(command, stdout=disk, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == FAILED
     message = f"[Errno {errno.ENOSPC}] can't write to standard output: No space left on device"
-    assert done.stderr == f"pyroberta: {message}\n"
+    assert done.stderr == f"pyroberta presets: error: {message}\n"

@@ -87,13 +87,13 @@ def test_a_namespace_is_a_dict(tmp_path):
 def test_attributes_of_a_dict_are_left_out(tmp_path):
     """A state_dict has one, _metadata."""
     body = state(a=tensor("0", (6,))) + b"}" + text("_metadata") + b"}sb"
-    assert list(torch_io.read_tensors(zipped(tmp_path / "m.bin", body, {"0": A.tobytes()}))) == ["a"]
+    assert list(torch_io.read_state_dict(zipped(tmp_path / "m.bin", body, {"0": A.tobytes()}))) == ["a"]
 
 
 def test_other_things_among_the_tensors_are_named(tmp_path):
     file = zipped(tmp_path / "m.bin", state(a=tensor("0", (6,)), step=number(3)), {"0": A.tobytes()})
-    with pytest.raises(ValueError, match="should hold only tensors, but 'step' is a int"):
-        torch_io.read_tensors(file)
+    with pytest.raises(ValueError, match="should hold only tensors, but 'step' is an int"):
+        torch_io.read_state_dict(file)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

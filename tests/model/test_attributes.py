@@ -11,6 +11,7 @@ import pytest
 from small_models import TEXTS, small_config, small_masked_lm, small_tokenizer
 
 from pyroberta import MaskedLMPreprocessor, TextClassifier, TextClassifierPreprocessor, callbacks, optimizers
+from pyroberta.formats.shards import parse_size
 from pyroberta.ops import REFERENCE
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
@@ -132,7 +133,7 @@ WRONG = {
     },
     "MaskedLMPreprocessor": {
         "tokenizer": ("roberta_tiny_en", "tokenizer should be an object of pyroberta's"),
-        "sequence_length": (2, "sequence_length must be at least 3"),
+        "sequence_length": (2, "sequence_length must be a whole number of at least 3"),
         "truncate": ("longest", "truncate must be one of"),
         "mask_selection_rate": (1.5, "mask_selection_rate must be from 0 to 1, got 1.5"),
         "mask_selection_length": (True, "mask_selection_length must be a whole number"),
@@ -382,3 +383,45 @@ NO_EFFECT_IN_KERAS = {
     "audio_converter_cls", "image_converter_cls", "video_converter_cls", "byte2unicode", "unicode2byte", "cache",
     "merge_ranks", "merge_ranks_lookup_default", "id_to_token_map", "token_to_id_map",
 }  # fmt: skip
+
+
+TOO_LARGE = [10**400, 10**5000, np.longdouble("1e4000")]
+
+
+@pytest.mark.parametrize("value", TOO_LARGE, ids=["int", "int that Python does not write", "longdouble"])
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda value: optimizers.Adam(value),
+        lambda value: optimizers.Adam(weight_decay=value),
+        lambda value: optimizers.Adam(clipnorm=value),
+        lambda value: optimizers.Adam(beta_1=value),
+        lambda value: optimizers.Adam(ema_momentum=value, use_ema=True),
+        lambda value: schedules.ExponentialDecay(value, 10, 0.5),
+        lambda value: schedules.PiecewiseConstantDecay([1], [1.0, value]),
+        lambda value: callbacks.EarlyStopping(min_delta=value),
+        lambda value: callbacks.EarlyStopping(baseline=value),
+        lambda value: callbacks.ReduceLROnPlateau(factor=value),
+        lambda value: small_config(layer_norm_epsilon=value),
+        lambda value: small_config(dropout=value),
+        lambda value: small_config(lora_rank=2, lora_alpha=value),
+        lambda value: small_config(lora_rank=value),
+        lambda value: setattr(small_masked_lm(), "recommended_learning_rate", value),
+        lambda value: MaskedLMPreprocessor(small_tokenizer(), mask_selection_rate=value),
+        lambda value: small_classifier().fit(TEXTS, [0, 1] * 3, sample_weight=[value] * 6, verbose=0),
+        lambda value: small_classifier().fit(TEXTS, [0, 1] * 3, class_weight={0: value}, verbose=0),
+        lambda value: parse_size(value),
+    ],
+)
+def test_numbers_that_no_float_holds_are_out_of_range(take, value):
+    with pytest.raises(ValueError, match=r"(?s)must be .*(got|range of float64)|a number without a unit"):
+        take(value)
+
+
+def test_a_number_so_small_that_its_float_is_0_is_not_above_0():
+    tiny = np.longdouble("1e-4900")
+    with pytest.raises(ValueError, match="clipnorm must be None or positive"):
+        optimizers.Adam(clipnorm=tiny)
+    assert float(optimizers.Adam(np.longdouble("0.5")).learning_rate) == 0.5
+    with pytest.raises(ValueError, match="max_shard_size must be a number of gigabytes"):
+        parse_size("9" * 400 + "B")

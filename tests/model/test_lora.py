@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,7 @@ def test_a_fresh_head_keeps_the_factors():
 # --- enabling ---
 
 
+@pytest.mark.filterwarnings("ignore:LoRA's rank 9 adds nothing")
 @given(seeds, rank_and_targets)
 def test_enabling_keeps_every_parameter_bit_for_bit_and_every_output(seed, rank_and_targets):
     rank, targets = rank_and_targets
@@ -199,6 +201,37 @@ def test_arguments_out_of_range_are_refused_and_nothing_has_changed(arguments, m
     with pytest.raises(ValueError, match=message):
         backbone.enable_lora(**arguments)
     assert (backbone.config, list(backbone.params)) == before
+
+
+def test_a_rank_above_that_of_any_change_is_taken_with_one_warning(tmp_path):
+    def model():
+        return small_masked_lm(dtype="float32").backbone
+
+    backbone = model()
+    C = backbone.config.hidden_dim
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model().enable_lora(C)
+    with pytest.warns(
+        UserWarning, match=rf"rank {C + 1} adds nothing to rank {C}: .* Give a rank of at most {C}"
+    ) as found:
+        backbone.enable_lora(C + 1)
+    assert len(found) == 1
+    assert found[0].filename == __file__
+    assert backbone.config.lora_rank == C + 1
+    refused = model()
+    before = refused.config, list(refused.params), refused.trainable_names()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="adds nothing"):
+            refused.enable_lora(C + 1, train_head=True)
+    assert (refused.config, list(refused.params), refused.trainable_names()) == before
+    backbone.save_lora_weights(tmp_path / "adapter")
+    other = model()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.load_lora_weights(tmp_path / "adapter")  # the file is as it is
+    assert other.config == backbone.config
 
 
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("native", marks=needs_native)])
@@ -297,8 +330,7 @@ def test_a_saved_model_has_the_changes_in_its_kernels_and_the_model_keeps_them_a
     loaded = MaskedLM.from_preset(tmp_path / "preset")
     assert loaded.backbone.config.lora_rank == 0
     model.backbone.save_to_preset(tmp_path / "encoder")
-    with pytest.warns(UserWarning, match="no masked-LM head"):
-        encoder = Backbone.from_preset(tmp_path / "encoder")
+    encoder = Backbone.from_preset(tmp_path / "encoder")
     kernel = "layers.1.attention.value.kernel"
     np.testing.assert_array_equal(encoder.params[kernel], loaded.params[kernel])
     np.testing.assert_allclose(

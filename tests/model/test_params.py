@@ -105,6 +105,22 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_shows_what_names_look_l
         select(shapes(small_config()), "layer.0")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "example"),
+    [
+        ("embeddings", "embeddings.*"),
+        (re.compile("embeddings"), "embeddings.*"),
+        ("norm", ".*norm.*"),
+        ("nothing", "embeddings.*"),
+    ],
+)
+def test_an_expression_that_matches_no_whole_name_is_answered_with_one_that_does(pattern, example):
+    names = shapes(small_config())
+    with pytest.raises(ValueError, match=re.escape(f"must match the whole name, such as {example!r}")):
+        select(names, pattern)
+    assert select(names, example)
+
+
 # --- config ---
 
 

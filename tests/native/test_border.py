@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
+import pickle
 import re
 import types
 from dataclasses import fields
@@ -30,7 +32,7 @@ LONG = 2**21 + 2**14 + 3  # past where threads begin
 def native_step(*args):
     from pyroberta import _native
 
-    _native.adam_step(*args)
+    _native.adam_step(*args, scale=1.0, decay=0.0)
 
 
 def draw(seed, P, dtype, scale=1.0):
@@ -125,9 +127,9 @@ def test_arguments_that_do_not_go_together_are_named():
     with pytest.raises(TypeError, match=r"^adam_step: v must have the dtype of w, float32, got float64"):
         native_step(w, g, m, v.astype(np.float64), *RATES)
     both = np.zeros(12, np.float32)
-    with pytest.raises(ValueError, match=r"^adam_step: v must not share memory with m"):
+    with pytest.raises(ValueError, match=r"^adam_step: m must not share memory with v"):
         native_step(w, g, both[:6], both[5:11], *RATES)
-    with pytest.raises(TypeError, match="incompatible function arguments"):
+    with pytest.raises(TypeError, match=r"^adam_step: learning_rate must be a number, got <class 'str'>"):
         native_step(w, g, m, v, "fast", 0.9, 0.999, 1e-7)
 
 
@@ -158,11 +160,11 @@ def test_a_number_of_a_row_beyond_int32_is_refused():
     with pytest.raises(ValueError, match=f"^gather_forward: rows{limits}"):
         _native.gather_forward(rows, number)
     with pytest.raises(ValueError, match=f"^scatter_add: rows{limits}"):
-        _native.scatter_add(one, number, rows)
+        _native.scatter_add(rows, number, one)
     with pytest.raises(ValueError, match=f"^embedding_forward: ids{limits}"):
-        _native.embedding_forward(number, none, rows, one)
+        _native.embedding_forward(rows, one, number, none)
     with pytest.raises(ValueError, match=f"^embedding_forward: positions{limits}"):
-        _native.embedding_forward(none, number, one, rows)
+        _native.embedding_forward(one, rows, none, number)
     with pytest.raises(ValueError, match=r"^dropout: x must have at most 2147483648 rows with dropout, got 2147483649"):
         _native.dropout(rows, 0.5, (1, 2), None, None, None)
     x = np.ones((2, 4), np.float32)
@@ -202,10 +204,136 @@ def test_a_prepared_kernel_keeps_the_shape_of_its_copy():
 
 
 @needs_native
+def test_methods_of_a_subclass_of_arrays_are_not_called():
+    from pyroberta import _native
+
+    class Array(np.ndarray):
+        def copy(self, order="C"):
+            return np.zeros((1, 1), np.float64)
+
+        def view(self, *_, **__):
+            return np.zeros((1000, 1000), np.float32)
+
+    def of_subclass(x):
+        made = np.ndarray.__new__(Array, x.shape, x.dtype, x, 0, x.strides)  # shares x's memory
+        assert type(made) is Array
+        return made
+
+    x = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert _native.column_sums(of_subclass(x)).tolist() == [3.0, 5.0, 7.0]
+    prepared = _native.prepare(of_subclass(np.ones((8, 8), np.float32)))
+    assert type(prepared.kernel) is np.ndarray
+    assert prepared.kernel.shape == (8, 8)
+    total = np.zeros((2, 3), np.float32)
+    _native.scatter_add(of_subclass(total), np.array([0, 0]), np.ones((2, 3), np.float32))
+    assert total.tolist() == [[2.0, 2.0, 2.0], [0.0, 0.0, 0.0]]
+
+
+@needs_native
+def test_an_error_of_a_numbers_own_is_not_replaced():
+    class Number:
+        def __float__(self):
+            raise KeyboardInterrupt
+
+    w, g, m, v = np.ones((4, 3), np.float32)
+    with pytest.raises(KeyboardInterrupt):
+        native_step(w, g, m, v, Number(), 0.9, 0.999, 1e-7)
+    with pytest.raises(ValueError, match="adam_step: learning_rate must be a number that a double holds"):
+        native_step(w, g, m, v, 10**400, 0.9, 0.999, 1e-7)
+
+
+@needs_native
+@pytest.mark.parametrize("method", ["__float__", "__index__"])
+def test_code_that_reads_a_number_changes_no_array_that_is_checked_already(method):
+    """A number may be an object whose method runs code in Python: it runs before the first array is checked."""
+    from pyroberta import _native
+
+    def number(act):
+        def method_of_it(_):
+            act()
+            return 1.0 if method == "__float__" else 1
+
+        return type("Number", (), {method: method_of_it})()
+
+    arrays = list(np.ones((4, 6), np.float32))
+    for which in range(6):
+        w = np.ones(6, np.float32)
+        numbers = [0.1, 0.9, 0.99, 1e-8, 1.0, 0.0]
+        numbers[which] = number(lambda w=w: w.resize(1, refcheck=False))
+        with pytest.raises(ValueError, match=re.escape("adam_step: g must have the shape (1,), got (6,)")):
+            _native.adam_step(w, *arrays[1:], *numbers)
+        w = np.ones(6, np.float32)
+        numbers[which] = number(lambda w=w: w.setflags(write=False))
+        with pytest.raises(ValueError, match="adam_step: w is changed in place and must be writeable"):
+            _native.adam_step(w, *arrays[1:], *numbers)
+        assert (w == 1.0).all()
+    vector, x = np.ones(6, np.float32), np.ones((2, 6), np.float32)
+    with pytest.raises(ValueError, match=re.escape("layer_norm_forward: gamma must have the shape (1,), got (6,)")):
+        _native.layer_norm_forward(x, vector, vector, number(lambda: x.resize((1, 1), refcheck=False)))
+    h, x, mask = np.ones((2, 6), np.float32), np.ones((2, 6), np.float32), ((1, 2), None, None, None)
+    with pytest.raises(ValueError, match=re.escape("add_norm_forward: x must have the shape (1, 1), got (2, 6)")):
+        _native.add_norm_forward(h, x, vector, vector, number(lambda: h.resize((1, 1), refcheck=False)), 0.0, *mask)
+
+
+@needs_native
+@pytest.mark.parametrize("op", ["linear_forward", "expand_forward"])
+def test_an_object_that_only_says_that_it_is_prepared_is_an_error(op):
+    from pyroberta import _native
+
+    x, bias = np.ones((2, 3), np.float32), np.zeros(4, np.float32)
+    asked = []
+
+    class Impostor:
+        @property
+        def __class__(self):
+            asked.append(self)
+            return _native.Prepared
+
+    with pytest.raises(TypeError, match=f"^{op}: kernel must be a NumPy array, got <class '.*Impostor'>"):
+        getattr(_native, op)(x, Impostor(), bias)
+    assert not asked  # code in Python could change x, which is checked already
+
+
+@needs_native
+def test_an_array_of_a_prepared_kernel_is_a_copy_where_that_is_asked_for():
+    from pyroberta import _native
+
+    kernel = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    prepared = _native.prepare(kernel)
+    for shared in (
+        *(np.asarray(prepared), np.asarray(prepared, np.float32), prepared.__array__(), prepared.__array__(None)),
+        *(prepared.__array__(np.float32), prepared.__array__(copy=False), prepared.__array__(np.float32, copy=None)),
+    ):
+        assert np.shares_memory(shared, kernel)
+    for copied in (
+        *(np.array(prepared), np.array(prepared, copy=True), np.array(prepared, np.float32)),
+        *(prepared.__array__(copy=True), prepared.__array__(np.float32, copy=True)),
+    ):
+        assert not np.shares_memory(copied, kernel)
+        assert copied.dtype == np.float32
+        np.testing.assert_array_equal(copied, kernel)
+        copied[:] = 0.0
+    assert kernel[2, 3] == 11.0
+    for wide in (
+        *(np.asarray(prepared, np.float64), np.array(prepared, "f8", copy=True), prepared.__array__("f8")),
+        *(prepared.__array__(np.float64, copy=True), prepared.__array__(dtype=np.float64)),
+    ):
+        assert wide.dtype == np.float64
+        np.testing.assert_array_equal(wide, kernel)
+    needed = re.escape(
+        "Prepared.__array__: a kernel of dtype float32 must be copied to have dtype float64, got copy=False"
+    )
+    with pytest.raises(ValueError, match=needed):
+        prepared.__array__(np.float64, copy=False)
+    with pytest.raises(TypeError, match=r"^Prepared.__array__: copy must be True, False or None, got <class 'int'>"):
+        prepared.__array__(copy=1)
+
+
+@needs_native
 def test_pybind11s_own_errors_have_the_names_of_the_arguments():
     from pyroberta import _native
 
-    for op in (*_native.OPS, "matmul"):
+    for op in _native.OPS:
         assert "arg0" not in getattr(_native, op).__doc__, op
     with pytest.raises(TypeError, match=r"dropout\(\): incompatible .*\n.*\(x: object, rate: [^\n]*, rows: object\)"):
         _native.dropout(np.ones((1, 4), np.float32), None, (1, 2), None, None, None)
@@ -215,12 +343,49 @@ def test_pybind11s_own_errors_have_the_names_of_the_arguments():
 def test_a_library_of_products_has_functions():
     from pyroberta import _native
 
-    with pytest.raises(ValueError, match=r"^Blas: sgemm and dgemm must be addresses of functions, got 0"):
-        _native.Blas(0, 1, False, 0, 0)
-    with pytest.raises(ValueError, match=r"^Blas: get_threads and set_threads must both be addresses"):
-        _native.Blas(1, 1, False, 0, 1)
+    with pytest.raises(ValueError, match=r"^make_blas: sgemm and dgemm must be addresses of functions, got 0"):
+        _native.make_blas(0, 1, False, 0, 0)
+    with pytest.raises(ValueError, match=r"^make_blas: get_threads and set_threads must both be addresses"):
+        _native.make_blas(1, 1, False, 0, 1)
     with pytest.raises(TypeError, match="library"):
         _native.use_blas(3)
+
+
+@needs_native
+def test_only_the_extension_makes_objects_of_its_classes():
+    """Each way to an object that was never filled in is an error: such an object would crash the interpreter."""
+    from pyroberta import _native
+
+    class Other:
+        pass
+
+    found = {
+        _native.Prepared: _native.prepare(np.ones((3, 4), np.float32)),
+        _native.Blas: _native.make_blas(1, 1, False, 0, 0),
+    }
+    assert set(found) == {value for value in vars(_native).values() if isinstance(value, type)}
+    for made_by_extension, one in found.items():
+        name = re.escape(f"{made_by_extension.__module__}.{made_by_extension.__name__}")
+        for make in (made_by_extension, lambda some=made_by_extension: some.__new__(some)):
+            with pytest.raises(TypeError, match=f"^{name}: only functions of pyroberta._native make one"):
+                make()
+        base = made_by_extension.__mro__[1]
+        for other in (object, base):
+            with pytest.raises(TypeError, match="is not safe"):
+                other.__new__(made_by_extension)
+        with pytest.raises(TypeError, match="not an acceptable base type"):
+            type("Derived", (made_by_extension,), {})
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=f"cannot pickle '{name}' object"):
+                copied(one)
+        for object_of_another in (Other(), *found.values()):
+            if not isinstance(object_of_another, made_by_extension):
+                with pytest.raises(TypeError, match="__class__ assignment only supported for"):
+                    object_of_another.__class__ = made_by_extension
+        with pytest.raises(TypeError, match="immutable type"):
+            made_by_extension.kernel = property(lambda self: None)
+        with pytest.raises(TypeError, match="No constructor defined"):
+            one.__init__()
 
 
 @needs_native
@@ -307,9 +472,8 @@ def calls_of(node: ast.AST) -> set[str]:
 
 # The functions of the extension that are not in its list of ops.
 NO_OPS = {
-    "matmul",  # the op gemm, into a fresh array
     *("about", "instruction_sets", "processors", "get_num_threads", "set_num_threads", "pool_counts", "pool_release"),
-    *("use_blas", "end_calls_before_fork"),
+    *("make_blas", "use_blas", "end_calls_before_fork"),
     *("fail_after", "until_fault"),  # in a build with PYROBERTA_FAULTS
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_arguments import attention_case, choose_rows, choose_sequences, drawing
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from native_extension import needs_native
@@ -19,6 +20,7 @@ from within import DOUBLE, SINGLE, bounds_of, hold, outputs, widened
 from pyroberta.backends import get_ops
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.ops.dropout import keep_mask
+from pyroberta.ops.linear import LinearCache
 from pyroberta.oracle import bounds
 
 pytestmark = needs_native
@@ -61,15 +63,6 @@ def check(
         for (name, single), double, one, true in zip(singles.items(), doubles.values(), found, exact, strict=True):
             assert one.dtype == dtype, (op, name)
             hold(f"{op}: {name}, {how}", one, true, double + (single if dtype is np.float32 else double))
-
-
-def drawing(seed: int, scale: float = 1.0):
-    rng = np.random.default_rng(seed)
-
-    def draw(*shape: int) -> np.ndarray:
-        return (scale * rng.standard_normal(shape)).astype(np.float32)
-
-    return draw, rng
 
 
 # --- products of matrices ---------------------------------------------------------------------------------------------
@@ -139,9 +132,8 @@ def test_a_prepared_kernel_is_a_copy_that_knows_its_kernel():
     x, kernel, bias = draw(5, 70), draw(70, 40), draw(40)
     prepared = native().prepare(kernel)
     before, cache = native().linear_forward(x, prepared, bias)
-    assert np.array_equal(
-        native().linear_backward_input(before, cache), native().linear_backward_input(before, (x, kernel))
-    )
+    of_kernel = native().linear_backward_input(before, LinearCache(x, kernel))
+    assert np.array_equal(native().linear_backward_input(before, cache), of_kernel)
     assert prepared.nbytes >= kernel.nbytes
     assert np.shares_memory(prepared.kernel, kernel)
     kernel[:] = 0.0
@@ -216,19 +208,6 @@ def test_layer_norm(N, C, scale, seed):
 some_rows = st.one_of(st.none(), st.integers(0, 3))
 
 
-def choose_rows(gap: int | None, N: int, rng: np.random.Generator) -> np.ndarray | None:
-    return None if gap is None else (np.arange(N) * (gap + 1) + rng.integers(0, gap + 1)).astype(np.int32)
-
-
-def choose_sequences(N: int, rows: np.ndarray | None, rng: np.random.Generator) -> list[np.ndarray | None]:
-    """Starts and numbers of sequences that these rows are of; now and then None."""
-    if rng.random() < 0.2:
-        return [None, None]
-    end = N if rows is None else int(rows.max(initial=-1)) + 1 + int(rng.integers(0, 3))
-    starts = np.array([0, *sorted(rng.integers(0, end + 1, rng.integers(0, 4)).tolist()), end])
-    return [starts, None if rng.random() < 0.2 else rng.integers(0, 2**62, len(starts) - 1)]
-
-
 @given(N=sizes, C=st.integers(2, 300), rate=rates, key=keys, gap=some_rows, scale=scales, seed=seeds)
 def test_add_norm(N, C, rate, key, gap, scale, seed):
     draw, rng = drawing(seed)
@@ -299,17 +278,6 @@ def test_gather_and_embedding(N, V, C, seed):
 # --- attention --------------------------------------------------------------------------------------------------------
 
 some_lengths = st.lists(st.one_of(st.integers(0, 9), st.sampled_from([1, 63, 65, 130])), min_size=1, max_size=4)
-
-
-def attention_case(lengths, H, D, rate, key, scale, share, seed):
-    draw, rng = drawing(seed)
-    starts = starts_of(lengths)
-    N = int(starts[-1])
-    rows = None if share is None else np.flatnonzero(rng.random(N) < share).astype(np.int32)
-    R = N if rows is None else len(rows)
-    q = np.float32(scale) * draw(R, H * D)
-    numbers = rng.integers(0, 2**62, len(lengths)) if seed % 2 else None
-    return [q, draw(N, H * D), draw(N, H * D), starts, H, rate, key, numbers, rows], draw(R, H * D)
 
 
 @given(

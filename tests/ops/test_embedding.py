@@ -16,22 +16,24 @@ def test_backward_is_the_derivative(lengths, V, C, seed):
     ids = rng.integers(0, V, len(positions)).astype(np.int32)
     inputs = [rng.standard_normal((V, C)), rng.standard_normal((6, C))]
     checked = check_backward(
-        lambda tokens, rows: embedding_forward(ids, positions, tokens, rows), embedding_backward, inputs
+        lambda tokens, position_rows: embedding_forward(ids, positions, tokens, position_rows),
+        embedding_backward,
+        inputs,
     )
     assert checked.error <= 1e-8
 
 
 def test_a_token_is_its_row_plus_its_positions_row():
-    tokens, rows = np.array([[1.0], [2.0], [3.0]]), np.array([[10.0], [20.0]])
-    y, _ = embedding_forward(np.array([2, 0, 2]), np.array([0, 1, 0]), tokens, rows)
+    tokens, position_rows = np.array([[1.0], [2.0], [3.0]]), np.array([[10.0], [20.0]])
+    y, _ = embedding_forward(np.array([2, 0, 2]), np.array([0, 1, 0]), tokens, position_rows)
     assert y.tolist() == [[13.0], [21.0], [13.0]]
 
 
 def test_gradients_are_dense_and_zero_where_nothing_was_looked_up():
     _, cache = embedding_forward(np.array([1, 1]), np.array([0, 1]), np.zeros((3, 2)), np.zeros((4, 2)))
-    dtokens, drows = embedding_backward(np.array([[1.0, 2.0], [10.0, 20.0]]), cache)
+    dtokens, dposition_rows = embedding_backward(np.array([[1.0, 2.0], [10.0, 20.0]]), cache)
     assert dtokens.tolist() == [[0, 0], [11, 22], [0, 0]]
-    assert drows.tolist() == [[1, 2], [10, 20], [0, 0], [0, 0]]
+    assert dposition_rows.tolist() == [[1, 2], [10, 20], [0, 0], [0, 0]]
 
 
 def test_no_tokens_at_all():

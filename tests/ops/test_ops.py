@@ -12,7 +12,7 @@ import pytest
 from bound_cases import CASES, WIDE
 from hypothesis import given
 from hypothesis import strategies as st
-from op_arguments import ARGUMENTS, STARTS, C, F, M, N, T, V, arguments_of, call_with
+from op_arguments import ARGUMENTS, STARTS, C, F, H, M, N, T, V, arguments_of, call_with
 from pages import ROOT
 from strategies import dtypes, seeds
 
@@ -112,13 +112,18 @@ def test_what_goes_in_as_a_dtype_comes_out_as_that_dtype(row, dtype):
     assert {array.dtype for array in float_arrays(results)} <= {np.dtype(dtype)}  # outputs, caches, gradients
 
 
+@pytest.mark.parametrize("ops", tables(), ids=lambda ops: ops.name)
 @pytest.mark.parametrize("row", [row for row in ROWS if row.endswith("_forward")])
-def test_the_cache_of_the_reference_is_a_named_tuple_whose_comments_are_its_shapes(row):
-    op, arguments = call_with(row, np.float64, seed=0)
+def test_a_cache_is_a_named_tuple_whose_comments_are_its_shapes(row, ops):
+    op, arguments = call_with(row, np.float32, 0, ops)
     _, cache = op(*arguments)
     assert isinstance(cache, tuple)
-    letters = {"N": N, "M": M, "C": C, "F": F, "V": V, "T": T, "B+1": len(STARTS), "I": C, "O": F, "r": 2}
-    stated = dict(re.findall(r"^    (\w+): Array.*?  # \(([^)]*)\)", inspect.getsource(type(cache)), re.MULTILINE))
+    letters = {"N": N, "M": M, "C": C, "F": F, "V": V, "T": T, "B+1": len(STARTS), "I": C, "O": F, "r": 2, "H": H}
+    letters["C_kept"] = len(getattr(cache, "columns", ()))
+    comments = re.findall(
+        r"^    (\w+): (?:Array|Kernel).*?  # \(([^)]*)\)", inspect.getsource(type(cache)), re.MULTILINE
+    )
+    stated = dict(comments)
     for name, value in zip(cache._fields, cache, strict=True):
         if isinstance(value, np.ndarray):
             assert name in stated, f"{type(cache).__name__}.{name} has no shape in its comment"

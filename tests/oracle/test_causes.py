@@ -105,7 +105,7 @@ def test_logits_that_are_scaled_before_the_bias_are_of_the_same_matrix():
     assert finding.cause == "the product is multiplied by 0.3536 before the bias is added"
     (finding,) = compare(golden, {"loss.logits": logits}).departures  # so it may be the norm before it
     assert finding.cause == ""
-    assert finding.between[-2:] == ("head.gelu", "head.norm")
+    assert finding.forward[-3:] == ("head.gelu", "head.norm", "loss")
 
 
 @pytest.mark.parametrize("change", [1.05, 0.5])

@@ -72,11 +72,9 @@ def test_what_lies_between_is_told_where_no_cause_fits():
     theirs[LAYER] = theirs[LAYER] + np.random.default_rng(0).normal(size=theirs[LAYER].shape)
     (finding,) = compare(golden, theirs).departures
     assert finding.cause == ""
-    assert finding.between[:3] == ("layers.0.attention.key", "layers.0.attention.value", "layers.0.attention.query")
-    assert (
-        "cause unknown; places between the given tensors and it: layers.0.attention.key, layers.0.attention.value"
-        in str(finding)
-    )
+    assert finding.forward[:3] == ("layers.0.attention.key", "layers.0.attention.value", "layers.0.attention.query")
+    assert finding.forward[-1] == "layers.0.feed_forward.norm"
+    assert "cause unknown; the mistake is in the forward of layers.0.attention.key, layers.0.atten" in str(finding)
 
 
 @pytest.mark.slow

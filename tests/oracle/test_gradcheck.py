@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -178,17 +179,22 @@ def test_what_is_wrong_in_one_place_alone_is_found_there(N, inner, outer, seed, 
 
 
 @given(N=sides, C=st.integers(4, 8), seed=seeds)
-def test_a_forgotten_term_or_factor_of_layer_norm_shows_in_its_rows(N, C, seed):
+def test_a_forgotten_term_or_factor_of_a_norm_shows_in_its_rows(N, C, seed):
+    """The norm is negated, so that it is no op of the catalogue."""
     rng = np.random.default_rng(seed)
     x, gamma, beta = rng.standard_normal((N, C)), rng.standard_normal(C), rng.standard_normal(C)
 
     def looks_of(change):
-        def backward(dy, cache):
-            dx, dgamma, dbeta = layer_norm_backward(dy, cache)
-            std = np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
-            return change(dx, (dy * gamma).mean(axis=1, keepdims=True), std), dgamma, dbeta
+        def forward(*args):
+            y, cache = layer_norm_forward(*args, 1e-5)
+            return -y, cache
 
-        (one,) = check_backward(lambda *args: layer_norm_forward(*args, 1e-5), backward, [x, gamma, beta], seed).wrong
+        def backward(dy, cache):
+            dx, dgamma, dbeta = layer_norm_backward(-dy, cache)
+            std = np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+            return change(dx, (-dy * gamma).mean(axis=1, keepdims=True), std), dgamma, dbeta
+
+        (one,) = check_backward(forward, backward, [x, gamma, beta], seed).wrong
         return one.looks
 
     without_mean = looks_of(lambda dx, mean, std: dx + mean / std)
@@ -261,11 +267,17 @@ def test_a_gradient_that_should_be_zero_is_called_so_and_others_by_their_largest
 
     checked = check_backward(unused, lambda dy, _: (dy, 0.1 * dy), two(seed, size), seed)
     assert [one.looks for one in checked.wrong] == ["it should be zero"]
-    checked = check_backward(product_forward, lambda dy, c: (dy * np.exp(c[1]), dy * c[0]), two(seed, size), seed)
-    assert (
-        f"{size[0] * size[1]} of {size[0] * size[1]} numbers differ. The largest difference is at ["
-        in checked.wrong[0].looks
-    )
+    cotangents = []
+
+    def wrong(dy, cache):
+        cotangents.append(dy)
+        return dy * (2.0 + np.exp(cache[1])), dy * cache[0]
+
+    checked = check_backward(product_forward, wrong, two(seed, size), seed)
+    found = re.match(r"(\d+) of (\d+) numbers differ\. The largest difference is at \[", checked.wrong[0].looks)
+    large = min(int((np.abs(dy) > 1e-3).sum()) for dy in cotangents)  # beside a tiny cotangent nothing differs visibly
+    assert found
+    assert large <= int(found[1]) <= int(found[2]) == size[0] * size[1]
 
 
 def test_a_large_gradient_is_looked_at_along_some_directions():
@@ -334,7 +346,7 @@ def test_the_tolerance_lies_between_rounding_and_a_mistake():
     [
         ([np.ones(2), np.ones(2, np.float32)], {}, ValueError, "argument 1 should be float64, got float32"),
         ([np.ones(2), [1.0, 2.0]], {}, TypeError, "argument 1 should be a NumPy array; got a list"),
-        (np.ones((2, 2)), {}, TypeError, r"args should be a list of arrays, as in .*; got a ndarray"),
+        (np.ones((2, 2)), {}, TypeError, r"args should be a list of arrays, as in .*; got an ndarray"),
         (two(0), {"names": ["a"]}, ValueError, "one name for each of the 2 arguments; got 1 names"),
         (two(0), {"rng": -1}, ValueError, "rng should be a seed of at least 0 .*; got -1"),
         (two(0), {"rng": "seed"}, ValueError, "rng should be .*; got 'seed'"),
@@ -354,7 +366,7 @@ def test_a_generator_goes_on():
 @pytest.mark.parametrize(
     ("forward", "kind", "message"),
     [
-        (lambda a, b: a * b, TypeError, r"forward should return a pair \(y, cache\), .* a ndarray"),
+        (lambda a, b: a * b, TypeError, r"forward should return a pair \(y, cache\), .* an ndarray"),
         (lambda a, b: ((a, b), None), TypeError, "forward should return a NumPy array as y; it returned a tuple"),
         (lambda a, b: (np.float32(a), None), ValueError, "forward should return y in float64 .*; it returned float32"),
     ],
@@ -381,7 +393,7 @@ def test_a_missing_gradient_is_refused():
 def test_a_gradient_of_another_shape_or_dtype_is_refused(second, hint):
     with pytest.raises(ValueError, match=rf"gradient 1 should have the dtype and shape of its argument, .*{hint}"):
         check_backward(product_forward, lambda dy, cache: (dy, second(dy)), two(0))
-    with pytest.raises(TypeError, match="gradient 1 should be a NumPy array; got a NoneType"):
+    with pytest.raises(TypeError, match="gradient 1 should be a NumPy array; got None"):
         check_backward(product_forward, lambda dy, cache: (dy, None), two(0))
 
 
@@ -442,7 +454,7 @@ def test_differences_that_are_lost_in_rounding_measure_no_zero(slope):
 def test_a_number_is_an_argument_and_what_is_no_array_is_told():
     one = np.array(2.0)
     assert check_backward(lambda x: (x * x, x), lambda dy, x: 2.0 * x * dy, [one])
-    with pytest.raises(TypeError, match="backward should return an array for each argument; it returned a NoneType"):
+    with pytest.raises(TypeError, match="backward should return an array for each argument; it returned None"):
         check_backward(lambda x: (x * x, x), lambda dy, x: None, [one])
     with pytest.raises(ValueError, match="names should differ from each other; got 'a', 'a'"):
         check_backward(lambda x, y: (x * y, None), lambda dy, _: (dy, dy), [one, one], names=["a", "a"])

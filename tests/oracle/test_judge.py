@@ -213,7 +213,7 @@ def test_the_same_cause_at_many_places_is_one_line():
     theirs |= {name.replace("gradients", "clipped"): x for name, x in theirs.items()}
     text = str(compare(golden, theirs))
     assert text.count("the gradient is not clipped") == 1
-    assert "    likewise at embeddings.position, " in text
+    assert "    likewise at head.norm.gamma, head.norm.beta, head.dense.kernel and " in text
     assert f"and {len(theirs) // 2 - 4} more" in text
 
 
@@ -263,7 +263,7 @@ def test_a_report_is_true_where_nothing_departs():
 
 def test_what_is_no_trace_and_no_precision_is_refused():
     golden = golden_trace()
-    with pytest.raises(TypeError, match=r"golden should be a Trace, got dict\. The trace is the first argument"):
+    with pytest.raises(TypeError, match=r"golden should be a Trace, got a dict\. The trace is the first argument"):
         compare({"loss.losses": golden["loss.losses"]}, golden)
     with pytest.raises(ValueError, match=r"precision should be one of float32, .*, got 'float16'"):
         compare(golden, {}, "float16")

@@ -72,7 +72,7 @@ def torch_op(case: Case) -> Values | None:
     ops: dict[str, Callable[[], Any]] = {
         "gather": lambda: a["x"][a["rows"]],
         "embedding": lambda: (
-            functional.embedding(a["ids"], a["tokens"]) + functional.embedding(a["positions"], a["rows"])
+            functional.embedding(a["ids"], a["tokens"]) + functional.embedding(a["positions"], a["position_rows"])
         ),
         "linear": lambda: functional.linear(a["x"], a["kernel"].T, a["bias"]),
         "low_rank": lambda: case.settings["scale"] * (a["x"] @ a["a"] @ a["b"]),

@@ -18,6 +18,7 @@ from small_models import TEXTS, gradients_of, small_masked_lm
 from pyroberta import Backbone, MaskedLM, TextClassifier, models
 from pyroberta.data.classifier_inputs import packed_features
 from pyroberta.presets import kerashub
+from pyroberta.tasks import activations
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 
 pytestmark = [
@@ -152,7 +153,7 @@ def test_the_token_embedding_is_kerashubs(hub: Any, tmp_path: Path):
 
 
 @pytest.mark.parametrize("size", [1.0, 300.0], ids=["ordinary", "clipped"])
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("activation", [None, "softmax", "log_softmax"])
 def test_a_classifiers_loss_and_gradients_are_keras_s(hub: Any, activation: str | None, size: float, tmp_path: Path):
     """With logits and with probabilities; large logits make probabilities that Keras clips."""
     import keras
@@ -169,7 +170,7 @@ def test_a_classifiers_loss_and_gradients_are_keras_s(hub: Any, activation: str 
     ours.save_weights(tmp_path / "w.weights.h5")
     other.load_weights(tmp_path / "w.weights.h5")
 
-    is_logits = activation is None
+    is_logits = activation != "softmax"
     outputs = other(FEATURES, training=False)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=is_logits)(torch.tensor(labels), outputs)
     variables = {variable.path: variable for variable in other.trainable_variables}
@@ -240,7 +241,11 @@ def test_kerass_own_activations_and_losses_stand_for_ours(hub: Any):
     backbone = small_masked_lm().backbone
     softmax = TextClassifier(backbone, 3, activation=keras.activations.softmax)
     assert softmax.activation == "softmax"
-    assert TextClassifier(backbone, 3, activation=keras.activations.linear).activation == "linear"
+    for name in ("linear", "log_softmax", "sigmoid"):
+        assert TextClassifier(backbone, 3, activation=getattr(keras.activations, name)).activation == name
+        logits = np.random.default_rng(0).normal(0.0, 30.0, (5, 3))
+        expected = np.asarray(keras.activations.get(name)(logits))
+        np.testing.assert_allclose(activations.apply(name, logits), expected, rtol=1e-12, atol=1e-300)
     softmax.compile("adam", keras.losses.SparseCategoricalCrossentropy())
     assert softmax.loss.from_logits is False
     with pytest.raises(ValueError, match="the model returns probabilities"):
@@ -253,3 +258,32 @@ def test_every_public_name_of_kerass_modules_is_here_or_has_a_hint(hub: Any, nam
     theirs, ours = importlib.import_module(f"keras.{name}"), importlib.import_module(f"pyroberta.{name}")
     lacking = [one for one in dir(theirs) if not one.startswith("_") and not hasattr(ours, one)]
     assert [one for one in lacking if one not in getattr(ours, "_ELSEWHERE", {})] == []
+
+
+def test_what_kerass_serialize_writes_is_read(hub: Any):
+    """Its dicts since Keras 3, its older ones with registered names, and the names of functions."""
+    import keras
+    from keras.src.legacy.saving import serialization
+
+    from pyroberta import losses, metrics, optimizers, schedules
+
+    cosine = keras.optimizers.schedules.CosineDecay(0.5, 10)
+    objects = (
+        (optimizers.get, keras.optimizers, keras.optimizers.AdamW(cosine)),
+        (schedules.get, keras.optimizers.schedules, cosine),
+        (losses.get, keras.losses, keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
+        (losses.get, keras.losses, keras.losses.sparse_categorical_crossentropy),
+        (metrics.get, keras.metrics, keras.metrics.SparseCategoricalAccuracy()),
+        (metrics.get, keras.metrics, keras.metrics.sparse_categorical_accuracy),
+        (metrics.get, keras.metrics, hub.metrics.Perplexity(from_logits=True)),
+    )
+    for get, module, theirs in objects:
+        for written in (module.serialize(theirs), serialization.serialize_keras_object(theirs)):
+            found = get(json.loads(json.dumps(written)))
+            assert found.get_config() == get(theirs).get_config(), written
+
+    class AdamW(keras.optimizers.AdamW):
+        """Another optimizer of the same name."""
+
+    with pytest.raises(ValueError, match="a class of your own"):
+        optimizers.get(keras.optimizers.serialize(AdamW()))

@@ -138,7 +138,7 @@ def test_a_truncation_is_a_preprocessor_s(tmp_path: Path, strategy: str) -> None
     cut = Peer.from_file(str(directory / "tokenizer.json")).encode(text).ids
     tokenizer = Tokenizer.load(directory)
     assert len(cut) == 7
-    with pytest.warns(UserWarning, match="of 1 text 1 has more than 7 tokens"):
+    with pytest.warns(UserWarning, match="the only text has more than 7 tokens"):
         assert Preprocessor(tokenizer, sequence_length=7).encode(text)[0].tolist() == cut
     whole = RobertaTokenizer.from_pretrained(directory)(text)["input_ids"]  # which doesn't cut unless it is told to
     assert tokenizer.encode(text) == whole != cut

@@ -109,7 +109,7 @@ def table(peers: tuple[str, ...]) -> str:
     others = [f"| {one.theirs} | {one.ours} | {one.why} | {_links(one.sources)} |" for one in rows_here]
     covered = {source for one in marked("claim") for source in one.sources if source.startswith(peers)}
     every = {source for one in rows_here for source in one.sources}
-    apart = every - covered
+    apart, whole = every - covered, len(covered - every)
     return "\n".join(
         [
             "",
@@ -117,10 +117,10 @@ def table(peers: tuple[str, ...]) -> str:
             "|---|---|---|",
             *rows,
             "",
-            f"Of the peer's tests that apply, {len(covered)} hold here ({len(every & covered)} only in part) and "
-            f"{len(apart)} do not:",
-            f"{len(covered) / (len(covered) + len(apart)):.1%} hold. tests/peers/outside.py lists those that do not "
-            "apply, with the reason.",
+            f"Of the peer's {len(covered) + len(apart)} tests that apply, {whole} hold here as a whole, "
+            f"{len(every & covered)} in part, and {len(apart)} do not:",
+            f"{whole / (len(covered) + len(apart)):.1%} hold as a whole. tests/peers/outside.py lists those that do "
+            "not apply, with the reason.",
             "",
             f"The differences, in {len(others)} rows:",
             "",

@@ -266,7 +266,7 @@ def test_what_is_no_checkpoint_says_so(tmp_path):
     with pytest.raises(ValueError, match="not a fairseq checkpoint: it should hold a dict with the key 'model'"):
         load(directory)
     zipped(directory / "model.pt", plain({"args": {"arch": "roberta"}, "model": {"a": 1}}), {})
-    with pytest.raises(ValueError, match="'model' should hold only tensors, each by its name, but 'a' has a int"):
+    with pytest.raises(ValueError, match="'model' should hold only tensors, each by its name, but 'a' has an int"):
         load(directory)
     (directory / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no model\.pt"):

@@ -178,5 +178,5 @@ def test_a_tokenizer_is_copied_and_pickled_as_before():
 def test_texts_are_no_features():
     with pytest.raises(TypeError, match=r"a dict of token_ids, padding_mask, mask_positions; .* Texts go to predict"):
         small_masked_lm()(["a <mask>"])
-    with pytest.raises(TypeError, match=r"a dict of token_ids, padding_mask; got list\. Texts go to predict"):
+    with pytest.raises(TypeError, match=r"a dict of token_ids, padding_mask; got a list\. Texts go to predict"):
         TextClassifier(small_masked_lm().backbone, 2)(["a"])

@@ -322,7 +322,7 @@ def test_of_many_missing_tensors_the_first_few_are_named(tmp_path: Path) -> None
 
 def test_tensors_without_a_place_are_named(tmp_path: Path) -> None:
     tensors = hf_tensors() | {"qa_outputs.weight": np.zeros((2, 2), np.float32)}
-    with pytest.raises(ValueError, match=r"has 1 tensors .* does not have: qa_outputs\.weight"):
+    with pytest.raises(ValueError, match=r"has 1 tensor .* does not have: qa_outputs\.weight"):
         read(directory_of(tmp_path, tensors))
 
 

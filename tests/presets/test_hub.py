@@ -659,7 +659,6 @@ def test_only_what_is_read_goes_to_kaggle_and_a_card_that_is_there_stays(
 
 def test_what_is_no_preset_is_not_uploaded(tmp_path: Path, small_preset: Path, capsys) -> None:
     for arguments, message in (
-        ([str(small_preset), "./elsewhere"], "'./elsewhere' is not a place for uploads. Give hf://ORG"),
         ([str(small_preset), "hf://a"], "is not a handle of the Hugging Face hub"),
         ([str(tmp_path / "no"), "hf://a/b"], "the directory to upload does not exist"),
         ([str(tmp_path), "hf://a/b"], "is not a preset: it has neither config.json"),

@@ -287,7 +287,7 @@ def test_a_directory_without_tokenizer_says_so_when_one_is_wanted(tmp_path: Path
 
 def test_a_tokenizer_larger_than_the_table_is_refused_on_both_ways(tmp_path: Path) -> None:
     tokenizer = small_tokenizer()
-    message = f"tokenizer has {tokenizer.vocabulary_size()} tokens, the model's token embedding only 100 rows"
+    message = f"tokenizer has {tokenizer.vocabulary_size()} tokens, but the model's token embedding has only 100 rows"
     with pytest.raises(ValueError, match=message):
         saved_preset(tmp_path / "preset", vocabulary_size=100, tokenizer=tokenizer)
     assert not (tmp_path / "preset").exists()

@@ -51,11 +51,11 @@ def of_gather(x, rows, dy):
     return {"y": np.full_like(dy, np.inf), "dx": largest}  # y has no rounding: it is compared alone
 
 
-def of_embedding(ids, positions, tokens, rows, dy):
+def of_embedding(ids, positions, tokens, position_rows, dy):
     return {
-        "y": top(tokens[ids], rows[positions]),
+        "y": top(tokens[ids], position_rows[positions]),
         "dtokens": of_gather(tokens, ids, dy)["dx"],
-        "drows": of_gather(rows, positions, dy)["dx"],
+        "dposition_rows": of_gather(position_rows, positions, dy)["dx"],
     }
 
 

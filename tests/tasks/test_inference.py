@@ -7,6 +7,7 @@ import json
 import math
 import re
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from small_models import TEXTS, small_masked_lm, small_tokenizer
 
 from pyroberta import MaskedLM, MaskedLMPreprocessor, Tokenizer
 from pyroberta.model.batch import Batch, pack
-from pyroberta.tasks import inference
+from pyroberta.tasks import inference, streaming
 
 TEXT = "I <mask> my home <mask>."
 MASKED = ["I <mask>.", TEXT, "<mask> is late.", "Who goes there, <mask> or <mask> or <mask>?", "I forgot<mask>"]
@@ -281,8 +282,46 @@ def test_what_cannot_be_filled_is_said(arguments, message: str):
 
 OTHERS = [
     "[MASK]", "[mask]", "<MASK>", "<Mask>", "<mask_1>", "<mask1>", "< mask >", "<|mask|>", "<extra_id_0>",
-    "<extra_id_12>", "___", "_____", "{mask}", "{{mask}}", "(mask)", "[[MASK]]", "<masked>", "<mask", "MASK",
+    "<extra_id_12>", "{mask}", "{{mask}}", "[[MASK]]", "<masked>", "<mask",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_models_mask_beside_the_mask_is_said_to_be_text(other):
+    masked_lm = small_masked_lm()
+    text = f"A {other} and <mask>."
+    said = f"1 of 2 texts has a mask in another form, which is read as text (text 1: {other!r}). Write '<mask>' in its"
+    for method in (masked_lm.fill_mask, masked_lm.predict):
+        with pytest.warns(UserWarning, match=f"^{re.escape(said)} place$") as warned:
+            method(["I <mask>.", text], verbose=0)
+        assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_masks_alone_in_brackets_too_are_no_masks_in_another_form():
+    masked_lm = small_masked_lm()
+    texts = ["I (<mask>) my [<mask>] home _<mask>_", "<mask><mask>", "He wore a mask or <mask>", "__<mask>__"]
+    texts += ["Name: ____ <mask>", "a face (mask) of <mask>", "WEAR A MASK or <mask>"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masked_lm.fill_mask(texts, verbose=0)
+        masked_lm.predict(texts, verbose=0)
+        masked_lm.score("A [MASK] and ___.")  # which fills no mask: any text is scored and embedded
+        masked_lm.embed("A [MASK] and ___.")
+
+
+def test_several_texts_with_masks_in_another_form_are_counted_once():
+    masked_lm = small_masked_lm()
+    texts = ["A <mask> [MASK] {mask}", "A <mask>", "A {mask} <mask>"]
+    said = r"^2 of 3 texts have a mask in another form, .* \(the first is text 0: '\[MASK\]'\)"
+    with pytest.warns(UserWarning, match=said) as warned:
+        masked_lm.fill_mask(texts, targets=["dog"], verbose=0)
+    assert len(warned) == 1
+    with pytest.warns(UserWarning, match=said) as warned:
+        list(streaming.stream(masked_lm, "fill_mask", texts, long_texts="refuse"))
+    assert len(warned) == 1
+    with pytest.warns(UserWarning, match=said) as warned:  # three batches
+        masked_lm.predict(iter([[text] for text in texts]), verbose=0)
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -310,7 +349,7 @@ def test_a_target_that_is_the_name_of_a_word_is_read_by_its_letters_and_that_is_
     model = small_masked_lm()
     assert "Ġsea" in model.preprocessor.tokenizer.vocabulary
     with pytest.warns(
-        UserWarning, match="1 of 2 targets begin with the letter Ġ, .* 'Ġsea'.* without it: 'sea'"
+        UserWarning, match="1 of 2 targets begins with the letter Ġ, .* 'Ġsea'.* without it: 'sea'"
     ) as said:
         found = model.fill_mask("The <mask> fox and the <mask>", targets=["Ġsea", "day"])
     assert len(said) == 1
@@ -429,7 +468,7 @@ def test_scores_do_not_depend_on_the_batch_size_and_follow_the_texts():
     assert masked_lm.score([]) == []
 
 
-@pytest.mark.filterwarnings("ignore:of .* no tokens")
+@pytest.mark.filterwarnings("ignore:.* no tokens")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("budget", "batch_size"), [(2048, None), (60, None), (60, 2), (1, None)])
 def test_a_score_does_not_depend_on_the_texts_beside_it(dtype: str, budget, batch_size, monkeypatch):
@@ -538,12 +577,10 @@ def test_another_rule_is_refused_by_name():
 
 
 def test_an_empty_text_scores_nothing():
-    with pytest.warns(
-        UserWarning, match=r"of 1 text 1 has no tokens, .* perplexity NaN; the first is text 0"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"the only text has no tokens, .* perplexity NaN; it is text 0") as caught:
         score = small_masked_lm().score("")
     assert [warning.filename for warning in caught] == [__file__]
-    with pytest.warns(UserWarning, match=r"of 3 texts 2 have no tokens, .* the first is text 1"):
+    with pytest.warns(UserWarning, match=r"2 of 3 texts have no tokens, .* the first is text 1"):
         assert [len(score.tokens) > 0 for score in small_masked_lm().score(["a", "", "</s>"])] == [True, False, False]
     assert (score.tokens, score.log_likelihoods, score.total) == ([], [], 0.0)
     assert math.isnan(score.perplexity)

@@ -413,10 +413,37 @@ def test_a_function_is_applied_to_the_logits_and_is_not_trained():
         shrinking.predict(TEXTS, verbose=0)
 
 
+def test_log_probabilities_are_trained_as_logits_are():
+    plain, model = classifier(seed=2), classifier(activation="log_softmax", seed=2)
+    assert model.loss.from_logits is True
+    outputs = model.predict(TEXTS, verbose=0)
+    np.testing.assert_allclose(np.exp(outputs).sum(axis=1), 1.0, atol=1e-12)
+    shifts = outputs - plain.predict(TEXTS, verbose=0)
+    np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1], shifts.shape), atol=1e-12)
+    for each in (plain, model):
+        each.fit(TEXTS, LABELS, batch_size=2, epochs=2, verbose=0)
+    assert values(model) == values(plain)
+    assert model.classify(TEXTS) == plain.classify(TEXTS)
+
+
+def test_sigmoid_gives_each_class_its_own_probability_and_is_not_trained():
+    plain = classifier()
+    with plain.backbone.changing(["head.bias"]) as params:
+        params["head.bias"][...] = [0.0, 800.0, -800.0]  # whose exponentials overflow
+    model = TextClassifier(plain.backbone, 3, plain.preprocessor, activation="sigmoid")
+    logits, outputs = plain.predict(TEXTS, verbose=0), model.predict(TEXTS, verbose=0)
+    np.testing.assert_allclose(outputs, (1.0 + np.tanh(logits / 2.0)) / 2.0, atol=1e-12)
+    assert [each.score for each in model.classify(TEXTS)] == outputs[:, 1].tolist()
+    assert model.loss.from_logits is False
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="the activation is 'sigmoid', whose loss has no backward here"):
+            method(TEXTS, LABELS)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"activation": "relu"}, ValueError, "activation should be one of 'linear', 'softmax', a function"),
+        ({"activation": "relu"}, ValueError, "one of 'linear', 'softmax', 'log_softmax', 'sigmoid', or None for"),
         ({"activation": 3}, TypeError, "activation should be a name, a function or None"),
         ({"hidden_dim": 0}, ValueError, "hidden_dim must be a whole number of at least 1"),
         ({"dropout": 1.0}, ValueError, r"classifier_dropout must be in \[0, 1\)"),
@@ -443,6 +470,18 @@ def test_a_head_of_another_width_is_not_taken_over():
     assert MaskedLM(narrow.backbone).backbone.config.classifier_hidden_dim is None
 
 
+@pytest.mark.parametrize("activation", ["log_softmax", "sigmoid"])
+@pytest.mark.parametrize("format", ["hf", "keras"])
+@pytest.mark.filterwarnings("ignore:transformers' classifier will return logits")
+def test_a_preset_keeps_the_other_activations(format: str, activation: str, tmp_path: Path):
+    model = classifier(activation=activation)
+    model.save_to_preset(tmp_path / "p", format=format, dtype="float64")
+    found = TextClassifier.from_preset(tmp_path / "p", dtype="float64")
+    assert found.activation == activation
+    np.testing.assert_array_equal(found.predict(TEXTS, verbose=0), model.predict(TEXTS, verbose=0))
+    assert TextClassifier.from_config(model.get_config()).activation == activation
+
+
 def test_a_classifier_comes_back_from_a_keras_preset(tmp_path: Path):
     model = classifier(activation="softmax", hidden_dim=5, dropout=0.25, labels=["a", "b", "c"])
     model.save_to_preset(tmp_path / "p", format="keras", dtype="float64")
@@ -453,9 +492,12 @@ def test_a_classifier_comes_back_from_a_keras_preset(tmp_path: Path):
     np.testing.assert_array_equal(found.predict(TEXTS, verbose=0), model.predict(TEXTS, verbose=0))
     logits = TextClassifier.from_preset(tmp_path / "p", activation=None)
     assert (logits.activation, logits.loss.from_logits) == ("linear", True)
-    other = TextClassifier.from_preset(tmp_path / "p", num_classes=4)
+    with pytest.warns(UserWarning, match="num_classes=4 instead of 3"):
+        other = TextClassifier.from_preset(tmp_path / "p", num_classes=4)
     assert (other.activation, other.params["head.table"].shape) == ("linear", (4, 5))
-    assert TextClassifier.from_preset(tmp_path / "p", hidden_dim=6).params["head.table"].shape == (3, 6)
+    with pytest.warns(UserWarning, match="hidden_dim=6 instead of 5"):
+        other = TextClassifier.from_preset(tmp_path / "p", hidden_dim=6)
+    assert other.params["head.table"].shape == (3, 6)
     with pytest.warns(UserWarning, match="untrained"):
         assert "head.norm.beta" in MaskedLM.from_preset(tmp_path / "p").params
 

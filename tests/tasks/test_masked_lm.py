@@ -628,7 +628,7 @@ def test_what_cannot_be_predicted_is_said():
         masked_lm.predict(["no hole"], verbose=0)
     with pytest.raises(ValueError, match=r"the features should be a dict of token_ids.*; got token_ids"):
         masked_lm({"token_ids": [[0, 5, 2]]})
-    with pytest.raises(TypeError, match=r"the features should be a dict .*; got list"):
+    with pytest.raises(TypeError, match=r"the features should be a dict .*; got a list"):
         masked_lm(["text"])
     with pytest.raises(ValueError, match="the rows of token_ids differ in length"):
         masked_lm.predict({"token_ids": [[0, 5, 2], [0, 2]], "mask_positions": [[1], [1]]}, verbose=0)
@@ -878,7 +878,7 @@ def test_a_preprocessor_that_does_not_fit_the_model_is_refused():
     sizes = {"num_layers": 1, "num_heads": 1, "hidden_dim": 4, "intermediate_dim": 4}
     with pytest.raises(ValueError, match="sequences of up to 512 tokens, but the model takes 40"):
         MaskedLM(Backbone(vocabulary_size=300, max_sequence_length=40, **sizes), MaskedLMPreprocessor(tokenizer))
-    with pytest.raises(ValueError, match="the tokenizer has 300 ids, but the model's token embedding has 280 rows"):
+    with pytest.raises(ValueError, match="the tokenizer has 300 tokens, but the model's token embedding has only 280"):
         MaskedLM(Backbone(vocabulary_size=280, **sizes), MaskedLMPreprocessor(tokenizer))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import json
@@ -161,7 +162,7 @@ def test_long_texts_are_cut_in_prediction_as_in_training():
     classifier = small_classifier(settings={"sequence_length": 6})
     cut = features_of(TEXTS[0])["token_ids"][:6].copy()
     cut[5] = small_tokenizer().end_token_id
-    with pytest.warns(UserWarning, match=r"of 1 text 1 has more than 6 tokens .*: 1 was cut, which drops"):
+    with pytest.warns(UserWarning, match=r"the only text has more than 6 tokens .*: 1 was cut, which drops"):
         logits = classifier.predict(TEXTS[0], verbose=0)
     np.testing.assert_allclose(logits, classifier({"token_ids": cut[None]}), rtol=0, atol=1e-12)
 
@@ -259,7 +260,8 @@ def test_from_preset_finds_the_task_and_keeps_or_changes_the_head(tmp_path: Path
         assert found.preprocessor.get_config() == saved.preprocessor.get_config()
         assert found.backbone.config == saved.backbone.config
 
-    other = TextClassifier.from_preset(tmp_path / "c", num_classes=5, dtype="float64")  # asked for: no warning
+    with pytest.warns(UserWarning, match="a head for 3 classes, which is not used"):
+        other = TextClassifier.from_preset(tmp_path / "c", num_classes=5, dtype="float64")
     assert other.params["head.table"].shape == (5, 8)
     assert other.labels == [f"LABEL_{i}" for i in range(5)]
     with pytest.warns(UserWarning, match=r"no masked-LM head .* untrained"):
@@ -528,7 +530,9 @@ def test_a_head_of_another_width_has_no_activation_of_the_presets(tmp_path: Path
     TextClassifier(backbone, 3, preprocessor, "softmax").save_to_preset(tmp_path / "c", format="keras")
     load = partial(TextClassifier.from_preset, tmp_path / "c")
     assert load().activation == load(hidden_dim=8).activation == "softmax"
-    assert load(hidden_dim=16).activation == load(num_classes=2).activation == "linear"
+    for other in ({"hidden_dim": 16}, {"num_classes": 2}):
+        with pytest.warns(UserWarning, match="a head for 3 classes, which is not used"):
+            assert load(**other).activation == "linear"
 
 
 def test_a_masked_lms_preprocessor_is_refused():
@@ -544,3 +548,46 @@ def test_a_packed_batch_of_one_row_per_text_is_what_the_reader_makes():
     assert np.array_equal(batch.target_rows, pack(classifier.preprocessor.encode(TEXTS)).starts[:-1])
     assert batch.labels.tolist() == LABELS
     assert batch.slots == 6
+
+
+def test_the_names_of_a_trained_head_can_be_changed_but_not_their_order(tmp_path: Path):
+    message = r"in another order.*The head gives them in the order \['bad', 'good'\]; got \['good', 'bad'\]"
+    trained = small_classifier(num_classes=2, labels=["good", "bad"])
+    trained.labels = ["bad", "good"]  # nothing is trained yet
+    trained.fit(TEXTS, [0, 1] * 3, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        trained.labels = ["good", "bad"]
+    with pytest.raises(ValueError, match=message):
+        copy.deepcopy(trained).labels = ["good", "bad"]
+    trained.compile()  # resets the optimizer, and not the head
+    with pytest.raises(ValueError, match=message):
+        trained.labels = ["good", "bad"]
+    assert trained.labels == ["bad", "good"]
+    trained.save_to_preset(tmp_path / "c", dtype="float64")
+    load = partial(TextClassifier.from_preset, tmp_path / "c", dtype="float64")
+    for options in ({}, {"num_classes": 2}):
+        with pytest.raises(ValueError, match=message):
+            load(labels=["good", "bad"], **options)
+    found = load(labels=["bad", "good"])
+    with pytest.raises(ValueError, match=message):
+        found.labels = ["good", "bad"]
+    found.labels = ["poor", "good"]
+    assert found.labels == ["poor", "good"]
+    assert load(labels=["good", "fine"]).labels == ["good", "fine"]
+    assert load(labels=["good", "bad"], load_weights=False).labels == ["good", "bad"]
+    fresh = TextClassifier(found.backbone.with_head(2), labels=["good", "bad"], preprocessor=found.preprocessor)
+    fresh.labels = ["bad", "good"]
+    line = "TextClassifier(classifier.backbone, labels=[…], preprocessor=classifier.preprocessor)"
+    with pytest.raises(ValueError, match=re.escape(line)):
+        found.labels = ["good", "poor"]
+    again = TextClassifier(found.backbone, labels=["good", "poor"], preprocessor=found.preprocessor)
+    assert again.labels == ["good", "poor"]
+
+
+def test_default_names_of_a_trained_head_keep_their_order(tmp_path: Path):
+    trained = small_classifier(num_classes=2)
+    trained.fit(TEXTS, [0, 1] * 3, verbose=0)
+    trained.save_to_preset(tmp_path / "c")
+    with pytest.raises(ValueError, match="in another order"):
+        TextClassifier.from_preset(tmp_path / "c", labels=["LABEL_1", "LABEL_0"])
+    assert TextClassifier.from_preset(tmp_path / "c", labels=["good", "bad"]).labels == ["good", "bad"]

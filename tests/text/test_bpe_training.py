@@ -94,9 +94,9 @@ def test_progress_is_told_up_to_the_end():
 
 
 def test_what_cannot_be_learnt_from_is_refused():
-    with pytest.raises(TypeError, match="texts must be an iterable of str, such as a list or a file, got one str"):
+    with pytest.raises(TypeError, match="texts must be an iterable of str, such as a list or a file, got a str"):
         train("a text", 300)
-    with pytest.raises(TypeError, match="texts must be of str, got int at index 1"):
+    with pytest.raises(TypeError, match="texts must be of str, got an int at index 1"):
         train(["a", 1], 300)  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"text 1 has a lone surrogate, '\\ud800', at index 2"):
         train(["a", "bc\ud800"], 300)

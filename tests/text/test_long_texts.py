@@ -18,7 +18,7 @@ from pyroberta.text.long_texts import LongTexts
 
 TOKENIZER = small_tokenizer()
 LETTERS = "zqjxvkwy" * 12  # of which no two make a token
-QUIET = pytest.mark.filterwarnings("ignore:.*of .* more than .* tokens")
+QUIET = pytest.mark.filterwarnings("ignore:.* more than .* tokens")
 
 
 def reader(sequence_length: int = 10, **keywords) -> MaskedLMInputs:
@@ -195,7 +195,7 @@ def test_validation_split_counts_texts(monkeypatch):
     assert seen == [["go", "a"]]
     trained, kept = reader().examples(texts).split(0.25)
     assert (len(trained), len(kept)) == (12, 1)
-    with pytest.raises(ValueError, match=r"must leave texts on both sides: 0.25 of 1 texts does not"):
+    with pytest.raises(ValueError, match=r"must leave texts on both sides: 0.25 of 1 text does not"):
         short_lm().fit([LETTERS], validation_split=0.25)
 
 
@@ -291,7 +291,7 @@ def test_predict_on_a_masked_lm_refuses_or_cuts_at_the_model_s_length():
         with pytest.raises(ValueError, match=r"text 1 has 53 tokens, <s> and </s> included; the model takes 40"):
             ask([fits, long])
         with pytest.warns(
-            UserWarning, match=r"of 1 text 1 has more than 40 tokens .*: 1 was cut, which drops 13 tokens"
+            UserWarning, match=r"the only text has more than 40 tokens .*: 1 was cut, which drops 13 tokens"
         ):
             assert ask([long], long_texts="cut") == pytest.approx(expected)
         with pytest.raises(
@@ -310,7 +310,7 @@ def test_embed_gives_the_mean_over_the_tokens_of_all_windows():
     windows = [LETTERS[:38], LETTERS[38:76], LETTERS[76:90]]
     states = np.concatenate(masked_lm.embed(windows, pooling=None))
     assert len(states) == 40 + 40 + 16
-    with pytest.warns(UserWarning, match=r"of 3 texts 1 has more than 40 tokens \(.* 92\): 1 was split into 3 windows"):
+    with pytest.warns(UserWarning, match=r"1 of 3 texts has more than 40 tokens \(.* 92\): 1 was split into 3 windows"):
         found = masked_lm.embed(texts, long_texts="split")
     assert found.shape == (3, 8)
     assert found[1] == pytest.approx(states.mean(axis=0))
@@ -383,7 +383,7 @@ def said(ask, *arguments, **keywords) -> list[str]:
 def test_what_was_split_or_cut_is_counted_and_said_once():
     masked_lm, texts = short_lm(), [LETTERS[:20], "go", LETTERS[:9], (LETTERS[:20], "b")]
     counts = (
-        "of 4 texts 3 have more than 10 tokens (the longest has 25): 2 were split into 5 windows and 1 was cut, which "
+        "3 of 4 texts have more than 10 tokens (the longest has 25): 2 were split into 5 windows and 1 was cut, which "
         "drops 15 tokens"
     )
     for kind in (list, iter):
@@ -396,14 +396,14 @@ def test_what_was_split_or_cut_is_counted_and_said_once():
 @pytest.mark.parametrize("keywords", [{}, {"steps_per_epoch": 3}])
 def test_of_batches_that_come_round_again_each_text_is_counted_once(keywords):
     batches = [[LETTERS[:16], "go"], ["a"]]
-    message = "of 3 texts 1 has more than 10 tokens (the longest has 18): 1 was split into 2 windows"
+    message = "1 of 3 texts has more than 10 tokens (the longest has 18): 1 was split into 2 windows"
     assert said(short_lm().fit, Batches(batches), epochs=3, verbose=0, **keywords) == [message]
     assert said(short_lm().evaluate, iter(batches), verbose=0) == [message]
 
 
 def test_what_is_read_once_is_counted_in_every_epoch():
     def message(texts):
-        return f"of {texts} texts {texts // 2} have more than 10 tokens (the longest has 11): {texts // 2} were split "
+        return f"{texts // 2} of {texts} texts have more than 10 tokens (the longest has 11): {texts // 2} were split "
 
     texts = iter([LETTERS[:9], "go"] * 4)  # each has a window of 8 letters and one of a letter
     (found,) = said(short_lm().fit, texts, batch_size=3, steps_per_epoch=1, epochs=4, verbose=0)
@@ -414,7 +414,7 @@ def test_what_is_read_once_is_counted_in_every_epoch():
     validation = iter([[LETTERS[:9], "go"]] * 4)
     (found,) = said(short_lm().fit, ["go"], validation_data=validation, validation_steps=2, epochs=4, verbose=0)
     assert found.startswith("validation_data: " + message(8))
-    with pytest.warns(UserWarning, match="of 4 texts 2 have"), pytest.warns(UserWarning, match="the examples ran out"):
+    with pytest.warns(UserWarning, match="2 of 4 texts have"), pytest.warns(UserWarning, match="the examples ran out"):
         short_lm().fit(iter([[LETTERS[:9], "go"]] * 2), steps_per_epoch=5, verbose=0)
 
 
@@ -428,17 +428,17 @@ class Batches:  # a list of lists would be texts with segments
 
 def test_validation_data_is_counted_apart():
     (message,) = said(short_lm().fit, ["go"], validation_data=["a", LETTERS[:9]], epochs=2, verbose=0)
-    assert message.startswith("validation_data: of 2 texts 1 has more than 10 tokens (the longest has 11): 1 was split")
+    assert message.startswith("validation_data: 1 of 2 texts has more than 10 tokens (the longest has 11): 1 was split")
     first, second = said(short_lm().fit, [LETTERS], validation_data=Batches([[LETTERS]]), epochs=2, verbose=0)
-    assert first.startswith("of 1 text 1 has")
-    assert second.startswith("validation_data: of 1 text 1 has")
+    assert first.startswith("the only text has")
+    assert second.startswith("validation_data: the only text has")
 
 
 def test_a_preprocessor_called_by_itself_cuts_and_says_so():
     for preprocessor in (short_lm().preprocessor, classifier().preprocessor):
         for ask in (preprocessor, preprocessor.encode):
             assert said(ask, ["go", LETTERS[:9]]) == [
-                "of 2 texts 1 has more than 10 tokens (the longest has 11): 1 was cut, which drops 1 token"
+                "1 of 2 texts has more than 10 tokens (the longest has 11): 1 was cut, which drops 1 token"
             ]
         assert preprocessor.encode(["go"])[0].tolist() == TOKENIZER.encode("go")
 

@@ -373,7 +373,7 @@ def test_what_are_no_ids_is_refused_by_its_place(inputs, error, message):
         ({"mask_token_id": 20}, ValueError, "mask_token_id must be one of the vocabulary's 20 ids"),
         ({"mask_selection_rate": 1.5}, ValueError, "mask_selection_rate must be from 0 to 1, got 1.5"),
         ({"random_token_rate": 0.5}, ValueError, "cannot sum to more than 1"),
-        ({"mask_selection_length": -1}, ValueError, "mask_selection_length must be at least 0"),
+        ({"mask_selection_length": -1}, ValueError, "mask_selection_length must be a whole number of at least 0"),
         ({"unselectable_token_ids": 0}, TypeError, "unselectable_token_ids must be a list of ids, got 0"),
         ({"trainable": False}, ValueError, "has nothing that is trained, so trainable=False has no effect"),
         ({"rate": 0.5}, TypeError, "unexpected keyword argument 'rate'"),
@@ -421,7 +421,9 @@ def test_what_holds_no_ids_is_refused_with_what_it_is(inputs, message):
 
 @pytest.mark.parametrize("name", ["vocabulary_size", "mask_selection_length"])
 def test_numbers_beyond_int32_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be at most 2147483647, got 2147483648"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be a whole number of at least . and at most 2147483647, got 2147483648"
+    ):
         masker(**{name: 1 << 31})
 
 

@@ -165,7 +165,7 @@ def test_long_sentences_are_treated_as_long_texts_are():
     text = "Go. " + "X" * 30 + ". Stop."
     assert len(decoded(full_sentences(TOKENIZER, [text], LongTexts("split", 12)))) == 5
     masked_lm = small_masked_lm(settings={"sequence_length": 12})
-    with pytest.warns(UserWarning, match=r"of 3 sentences 1 has more than 12 tokens .*: 1 was split into 4 windows"):
+    with pytest.warns(UserWarning, match=r"1 of 3 sentences has more than 12 tokens .*: 1 was split into 4 windows"):
         masked_lm.fit([text], full_sentences=True, verbose=0)
     with pytest.raises(ValueError, match="text 0, sentence 1 has 34 tokens, <s> and </s> included"):
         masked_lm.fit([text], full_sentences=True, long_texts="refuse", verbose=0)

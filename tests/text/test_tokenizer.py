@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyroberta.formats.budget import type_of
 from pyroberta.text import tokenizer as tokenizer_module
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import BYTE_CHARACTERS, WHITESPACE, split_words, to_bytes, to_characters
@@ -303,16 +304,16 @@ def test_a_lone_surrogate_is_named_with_its_index():
 
 @pytest.mark.parametrize("wrong", [None, 3, b"bytes", ["a"], float("nan"), np.array(["a"])])
 def test_what_is_no_text_is_refused_by_type(wrong):
-    with pytest.raises(TypeError, match=rf"text must be a str, got {type(wrong).__name__}"):
+    with pytest.raises(TypeError, match=rf"text must be a str, got {type_of(wrong)}"):
         TOKENIZER.encode(wrong)
 
 
 def test_a_batch_must_be_many_texts():
-    with pytest.raises(TypeError, match="texts must be an iterable of str, got str"):
+    with pytest.raises(TypeError, match="texts must be an iterable of str, got a str"):
         TOKENIZER.encode_batch("one text")
-    with pytest.raises(TypeError, match=r"texts\[1\] must be a str, got int"):
+    with pytest.raises(TypeError, match=r"texts\[1\] must be a str, got an int"):
         TOKENIZER.encode_batch(["a", 1])
-    with pytest.raises(ValueError, match="2 texts but 1 pairs"):
+    with pytest.raises(ValueError, match="got 2 texts and 1 pair"):
         TOKENIZER.encode_batch(["a", "b"], ["c"])
 
 

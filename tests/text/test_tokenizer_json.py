@@ -362,7 +362,7 @@ def test_a_truncation_is_the_preprocessor_s(tmp_path: Path, edit: Edit | None, c
         found = MaskedLM.from_preset(directory).preprocessor
     assert found.sequence_length == length
     assert len(found.tokenizer.encode("a " * 20)) > 40 > 2  # which never cuts by itself
-    with pytest.warns(UserWarning, match=rf"of 1 text 1 has more than {length} tokens .* 1 was cut"):
+    with pytest.warns(UserWarning, match=rf"the only text has more than {length} tokens .* 1 was cut"):
         assert len(found.encode("a " * 60)[0]) == length
 
 
@@ -387,7 +387,7 @@ def test_a_cut_at_another_place_is_said(tmp_path: Path, edit: Edit | None, confi
     ("edit", "config", "message"),
     [
         (truncated(max_length="9"), {}, "max_length should be a whole number, got '9'"),
-        (truncated(max_length=1), {}, "settings can't be used: sequence_length must be at least 3"),
+        (truncated(max_length=1), {}, "settings can't be used: sequence_length must be a whole number of at least 3"),
         (truncated(colour=1), {}, "truncation in .* has 'colour'"),
         (lambda c: c.update(truncation=[]), {}, "truncation in .* should be an object"),
         (truncated(direction="left"), {}, "direction in .* is 'left'; it should be one of Right, Left"),

@@ -346,6 +346,8 @@ def test_a_csv_column_without_a_value_reads_na_and_columns_keep_their_order(tmp_
     path.write_text("epoch,val_accuracy,loss\n")
     logger = CSVLogger(path, append=True)
     logger.on_train_begin()
+    with pytest.raises(UserWarning, match="has no column for extra"):  # an error here, so it was not said
+        logger.on_epoch_end(4, {"loss": 1.5, "extra": 2.0})
     with pytest.warns(UserWarning, match="has no column for extra, so CSVLogger leaves them out"):
         logger.on_epoch_end(4, {"loss": 1.5, "extra": 2.0})
     logger.on_epoch_end(5, {"loss": 1.0, "extra": 2.0})  # said once

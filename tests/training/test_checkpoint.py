@@ -349,6 +349,6 @@ def test_saving_takes_no_second_copy_of_the_vectors(tmp_path):
 
 def test_a_model_in_place_of_a_state_is_named(tmp_path):
     with pytest.raises(
-        TypeError, match=r"state should be a TrainState, as model\.train_state\(\) returns it; got MaskedLM"
+        TypeError, match=r"state should be a TrainState, as model\.train_state\(\) returns it; got a MaskedLM"
     ):
         checkpoint.save(tmp_path / "state", small_masked_lm())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta import optimizers, schedules
+from pyroberta import MaskedLM, optimizers, schedules
 from pyroberta.backends import backends, get_ops
 from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
@@ -155,7 +155,7 @@ def test_what_of_keras_can_not_be_converted_is_refused_with_the_line_to_write(ke
         model.compile(optimizer=excluding)
     used = keras.optimizers.Adam(0.1)
     used.apply([keras.ops.ones((2,))], [keras.Variable(np.ones(2, np.float32))])
-    with pytest.raises(ValueError, match="has made 1 updates, so its state belongs to another model"):
+    with pytest.raises(ValueError, match="has made 1 update, so its state belongs to another model"):
         model.compile(optimizer=used)
 
     class Mine(keras.optimizers.Adam):
@@ -289,10 +289,176 @@ def test_whole_names_and_patterns_of_parameters_that_do_not_decay():
 def test_names_that_no_parameter_has_are_refused():
     optimizer = AdamW(0.1)
     optimizer.exclude_from_weight_decay(["kernel"])  # a whole name is meant
-    with pytest.raises(ValueError, match="no parameter's name matches"):
+    with pytest.raises(ValueError, match="no parameter is named 'kernel'; names look like"):
         optimizer.build(drawn(0))
-    with pytest.raises(TypeError, match=r"should be names of parameters, as in backbone\.params; got ndarray"):
-        optimizer.exclude_from_weight_decay(var_list=[np.zeros(3)])
+    optimizer.exclude_from_weight_decay(["layers.9.norm-2"])  # without the backslashes of a pattern
+    with pytest.raises(ValueError, match=r"no parameter is named 'layers\.9\.norm-2'; names look like"):
+        optimizer.build(drawn(0))
+    with pytest.raises(TypeError, match=r"be names of parameters, as in backbone\.params \(or the arrays there\)"):
+        optimizer.exclude_from_weight_decay(var_list=[3])
+    with pytest.raises(TypeError, match=r"var_names .* be names of parameters, as in backbone\.params; got an ndarray"):
+        optimizer.exclude_from_weight_decay(var_names=[np.zeros(3)])
+    for given in ({"var_names": b"x"}, {"var_list": b"x"}, {"var_names": [b"x"]}):
+        with pytest.raises(TypeError, match=r"got a bytes$"):
+            optimizer.exclude_from_weight_decay(**given)
+
+
+def excluded(model):
+    """The parameters of a model that do not decay."""
+    return [name for name in model.params if not model.optimizer.decays(name)]
+
+
+@pytest.mark.parametrize("moment", ["before compile", "after compile", "after the first update"])
+def test_arrays_stand_for_the_parameters_whose_memory_they_are(moment):
+    model, optimizer = small_masked_lm(), AdamW(0.1, weight_decay=0.5)
+    params, norm = model.backbone.params, "layers.0.attention.norm.gamma"
+    arrays = [model.backbone.token_embedding.embeddings, params["layers.1.attention.output.kernel"].T, params[norm]]
+    names = ["embeddings.token", norm, "layers.1.attention.output.kernel", "head.bias"]
+    if moment == "before compile":
+        optimizer.exclude_from_weight_decay(var_list=[*arrays, "head.bias"])
+    model.compile(optimizer)
+    if moment == "after the first update":
+        model.train_on_batch(["The quick brown fox."])
+    if moment != "before compile":
+        optimizer.exclude_from_weight_decay(var_list=[*arrays, "head.bias"])
+        assert sorted(excluded(model)) == sorted(names)  # at once
+    model.train_on_batch(["The quick brown fox."])
+    assert sorted(excluded(model)) == sorted(names)
+    saved = AdamW.from_config(optimizer.get_config())
+    assert [name for name in params if not saved.decays(name)] == excluded(model)
+    optimizer.exclude_from_weight_decay(model.weights)
+    assert excluded(model) == list(params)
+    optimizer.exclude_from_weight_decay(params[norm])  # one array, as one name
+    assert excluded(model) == [norm]
+
+
+def test_a_compiled_optimizer_keeps_its_arrays_names_in_a_copy():
+    model, optimizer = small_masked_lm(), AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([model.weights[0]])
+    with pytest.raises(ValueError, match=r"arrays, whose names are known from compile\(\) on"):
+        optimizer.get_config()
+    model.compile(optimizer)
+    other = copy.deepcopy(model)
+    other.train_on_batch(["The quick brown fox."])
+    assert excluded(other) == excluded(model) == [next(iter(model.params))]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (lambda model: model.get_weights()[0], r"shape \(\d+, 8\) in var_list is no parameter .* 'embeddings.token'"),
+        (lambda model: model.weights[0][:5], r"no parameter of this model, though it may be a copy or a part of one"),
+        (lambda model: small_masked_lm().weights[0], "names of this shape are 'embeddings.token'"),
+        (lambda model: np.zeros((3, 1, 4)), "names look like 'embeddings.token'"),
+    ],
+    ids=["a copy", "a part", "another model's", "none"],
+)
+def test_an_array_that_is_no_parameter_is_refused_with_the_names_to_write(array, message):
+    model, optimizer = small_masked_lm(), AdamW(0.1)
+    optimizer.exclude_from_weight_decay([array(model)])
+    with pytest.raises(ValueError, match=message):
+        model.compile(optimizer)
+    optimizer.exclude_from_weight_decay()
+    model.compile(optimizer)
+    with pytest.raises(ValueError, match=message):
+        optimizer.exclude_from_weight_decay([array(model)])
+    model.train_on_batch(["The quick brown fox."])
+    with pytest.raises(ValueError, match=message):
+        optimizer.exclude_from_weight_decay([array(model)])
+
+
+def assigned(model, path):
+    model.optimizer = AdamW(0.1, weight_decay=0.5)
+    return model
+
+
+def loaded(model, path):
+    model.train_on_batch(["The quick brown fox."])
+    model.save_to_preset(path, include_optimizer=True)
+    return MaskedLM.from_preset(path, load_optimizer=True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda model, path: model,
+        lambda model, path: copy.deepcopy(model),
+        lambda model, path: pickle.loads(pickle.dumps(model)),
+        assigned,
+        loaded,
+    ],
+    ids=["compiled", "copied", "pickled", "assigned", "loaded"],
+)
+def test_an_optimizer_knows_the_arrays_of_its_model_however_it_came_to_it(changed, tmp_path):
+    model = small_masked_lm(dtype="float32")
+    model.compile(AdamW(0.1, weight_decay=0.5))
+    model = changed(model, tmp_path / "preset")
+    array = model.backbone.token_embedding.embeddings
+    model.optimizer.exclude_from_weight_decay([array])
+    assert excluded(model) == ["embeddings.token"]
+    assert model.optimizer.get_config()["exclude_from_weight_decay"] == [r"^embeddings\.token$"]
+
+
+def test_an_optimizer_of_two_models_knows_the_arrays_of_the_one_that_was_compiled_last():
+    first, second, optimizer = small_masked_lm(), small_masked_lm(), AdamW(0.1, weight_decay=0.5)
+    first.compile(optimizer)
+    second.compile(optimizer)
+    optimizer.exclude_from_weight_decay([second.weights[0]])
+    with pytest.raises(ValueError, match="no parameter of this model"):
+        optimizer.exclude_from_weight_decay([first.weights[0]])
+    first.train_on_batch(["The quick brown fox."])
+    optimizer.exclude_from_weight_decay([first.weights[0]])
+
+
+def test_arrays_for_an_optimizer_that_was_built_without_a_model_need_names():
+    optimizer, params = AdamW(0.1), drawn(0)
+    optimizer.exclude_from_weight_decay([params["a.bias"]])
+    optimizer.build(params)
+    assert not optimizer.decays("a.bias")
+    with pytest.raises(ValueError, match=r"the model of the arrays in var_list is not known.* Pass names, such as 'a"):
+        optimizer.exclude_from_weight_decay([params["a.bias"]])
+    assert not optimizer.decays("a.bias")
+
+
+@pytest.mark.parametrize("wrong", ["nope", "(", 3], ids=["no name", "no expression", "no text"])
+def test_refused_exclusions_leave_those_before(wrong):
+    optimizer, params = AdamW(0.1, weight_decay=0.5), drawn(0)
+    optimizer.exclude_from_weight_decay(var_names=["bias$"])
+    optimizer.build(params)
+    with pytest.raises((ValueError, TypeError)):
+        optimizer.exclude_from_weight_decay(var_names=["kernel", wrong])
+    assert optimizer.get_saved_config()["exclude_from_weight_decay"] == ["a.bias", "b.bias"]
+
+
+def test_a_refused_build_leaves_the_arrays_for_the_next_model():
+    optimizer, first, second = AdamW(0.1), drawn(0), drawn(1)
+    optimizer.exclude_from_weight_decay([first["a.bias"]], var_names=["nope"])
+    with pytest.raises(ValueError, match="no parameter's name matches 'nope'"):
+        optimizer.build(first)
+    with pytest.raises(ValueError, match="is no parameter of this model"):
+        optimizer.build(second)  # the arrays are still those of the first
+
+
+def test_a_refused_compile_leaves_the_optimizer_to_its_model():
+    model, other = small_masked_lm(), small_masked_lm(num_layers=1)
+    optimizer = AdamW(0.1, weight_decay=0.5)
+    model.compile(optimizer)
+    model.train_on_batch(["The quick brown fox."])
+    optimizer.exclude_from_weight_decay(var_names=[r"layers\.1\."])
+    with pytest.raises(ValueError, match="no parameter's name matches"):
+        other.compile(optimizer)
+    optimizer.exclude_from_weight_decay([model.weights[0]])  # found in the model that it still trains
+    assert excluded(model) == [next(iter(model.params))]
+
+
+def test_a_state_with_a_slot_that_is_no_number_changes_nothing():
+    optimizer, params = AdamW(0.1), drawn(0)
+    optimizer.build(params)
+    state = {"iterations": 3, **{slot: {name: np.ones(LAYOUT[name]) for name in LAYOUT} for slot in optimizer.slots}}
+    state["v"]["b.bias"] = np.array(["one", "two"])
+    with pytest.raises(ValueError, match=r"v\['b.bias'\] should be real numbers, got <U3"):
+        optimizer.load_state_dict(state)
+    assert not any(slot.flat.any() for slot in optimizer.slots.values())
 
 
 # --- configs ----------------------------------------------------------------------------------------------------------

@@ -108,10 +108,10 @@ class NoColumnError(ValueError):
 
 
 def named(names: Any, most: int = 8) -> str:
-    """Returns the names of the first columns, for a message.
+    """Returns the first `most` of the names of columns, and the number of the others, for a message.
 
-    >>> named(["id", "text"]), named([])
-    ("'id', 'text'", 'none')
+    >>> named(["id", "text"]), named([]), named(["a", "b", "c"], most=1)
+    ("'id', 'text'", 'none', "'a' and 2 more")
     """
     names = list(names)
     some = ", ".join(

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import count
 from typing import Any
 
 from pyroberta.data.files import File
@@ -28,12 +28,53 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
     """
     if wanted.columns:
         raise ValueError(
-            f"{file.name} is read as text, which has no column {named(wanted.columns)}. Leave column= out, or name the "
-            "kind of the file in pyroberta.data.open_source: kind='csv', for example"
+            f"{file.name} is read as text, which has no column {named(wanted.columns)}. Leave column= out, give a "
+            "table that has it, or name the kind of the file in pyroberta.data.open_source: kind='csv', for example"
         )
-    lines = ((number, line) for number, line in file.lines() if line.strip())
-    first = list(islice(lines, LINES_LOOKED_AT))
-    if not wanted.is_said and (found := looks_like([line.strip() for _, line in first])):
+    lines = _lines(file, wanted)
+    if wanted.per_line:
+        yield from ((number, line.strip(), None) for number, line in lines)
+        return
+    text: list[str] = []
+    before = 0
+    for number, line in lines:
+        gap = "\n" * bool(text and number > before + 1)  # blank lines, which part paragraphs, become one
+        text.append(f"{gap}{line.rstrip()}\n")
+        before = number
+    if text:
+        yield 1, "".join(text).strip(), None
+
+
+def _lines(file: File, wanted: Wanted) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers. If the kind was not named, the first lines are looked at; those
+    of a pipe as they come, so that none waits for the others.
+    """
+    first: list[str] = []
+    held: list[tuple[int, str]] = []
+    numbers, is_once = count(1), file.is_once
+    for group in file.groups():
+        some = [(number, line) for line, number in zip(group, numbers, strict=False) if line.strip()]
+        if wanted.is_said or len(first) == LINES_LOOKED_AT:
+            yield from some
+            continue
+        held += some
+        first += [line.strip() for _, line in some[: LINES_LOOKED_AT - len(first)]]
+        if is_once or len(first) == LINES_LOOKED_AT:
+            _check_kind(file, first)
+            yield from held
+            held = []
+    if held:
+        _check_kind(file, first)
+        yield from held
+
+
+def _check_kind(file: File, first: Sequence[str]) -> None:
+    """Checks that the first lines of a file are not those of CSV, TSV or JSON.
+
+    Raises:
+        ValueError: if they seem to be.
+    """
+    if found := looks_like(first):
         kind, names = found
         column = f", column={usual_column(names)!r}" if names else ""
         raise ValueError(
@@ -42,17 +83,6 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
             + f", but its name does not say so. Name the kind in pyroberta.data.open_source: kind={kind!r}{column}; or "
             "kind='text'"
         )
-    if wanted.per_line:
-        yield from ((number, line.strip(), None) for number, line in chain(first, lines))
-        return
-    text: list[str] = []
-    before = 0
-    for number, line in chain(first, lines):
-        gap = "\n" * bool(text and number > before + 1)  # blank lines, which part paragraphs, become one
-        text.append(f"{gap}{line.rstrip()}\n")
-        before = number
-    if text:
-        yield 1, "".join(text).strip(), None
 
 
 def looks_like(lines: Sequence[str]) -> tuple[str, list[str]] | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from pyroberta.data.files import File
 from pyroberta.data.kinds import Row, Wanted, check_columns, named
 from pyroberta.formats.budget import OverBudget
+from pyroberta.formats.counts import agreeing, counted
 from pyroberta.model.guard import fork_safe_lock
 
 DELIMITERS = {"CSV": ",;|\t", "TSV": "\t,;|"}  # the usual one first
@@ -60,12 +61,14 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
     if len(names) > MOST_COLUMNS:
         raise OverBudget(f"{file.name} has {len(names)} columns; at most {MOST_COLUMNS} are read")
     places = [names.index(name) for name in wanted.names]
-    while rows := _rows(file, reader, ROWS_AT_ONCE, above):
+    most = 1 if file.is_once else ROWS_AT_ONCE  # those of a pipe as they come
+    while rows := _rows(file, reader, most, above):
         for line, row in rows:
             if len(row) != len(names):
                 raise ValueError(
-                    f"{file.name}, line {line}: the row has {len(row)} fields, but there are {len(names)} columns, "
-                    f"{named(names)}. Put a field that holds {delimiter!r} into quotes"
+                    f"{file.name}, line {line}: the row has {counted(len(row), 'field')}, but there "
+                    f"{agreeing(len(names), 'is')} {counted(len(names), 'column')}, {named(names)}. "
+                    f"Put a field that holds {delimiter!r} into quotes"
                 )
             yield wanted.row(line, [row[place] for place in places])
 
@@ -83,19 +86,30 @@ def _rows(file: File, reader: Any, most: int, above: int) -> list[tuple[int, lis
 
     `above` is the number of lines that the reader does not see.
     """
+    found: list[tuple[int, list[str]]] = []
+    begin = above + reader.line_num + 1
     try:
         with _LONG_FIELDS:
-            return [(above + reader.line_num, row) for row in islice(filter(None, reader), most)]
+            for row in reader:
+                begin = above + reader.line_num + 1  # of the row behind it
+                if row:
+                    found.append((begin - 1, row))
+                    if len(found) == most:
+                        break
     except csv.Error as error:
+        end = above + reader.line_num
+        lines = f"{file.name}, line {begin}" if end == begin else f"{file.name}, lines {begin} to {end}"
         if "field limit" in str(error):
             raise OverBudget(
-                f"{file.name}, line {above + reader.line_num}: a field has more than {LONGEST_FIELD} characters. Is a "
-                "quotation mark missing?"
+                f"{lines}: a field has more than {LONGEST_FIELD} characters. Is a quotation mark missing?"
             ) from None
+        if "unexpected end" in str(error):
+            error = csv.Error("the row has a quotation mark that nothing closes")
         raise ValueError(
-            f"{file.name}, line {above + reader.line_num}: {error}. If quotation marks are part of the texts, pass "
-            "the rows: csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
+            f"{lines}: {error}. If quotation marks are part of the texts, pass the rows: "
+            "csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
         ) from None
+    return found
 
 
 class _LongFields:

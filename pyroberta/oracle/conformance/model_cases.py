@@ -191,7 +191,7 @@ def _traced(case: Case, ops: Ops, run: bounds.Arithmetic | None = None) -> tuple
     params, x, into = _params(case, np.float64), case.input("x", np.float64), Trace()
     tracer = Tracer(into, params, run)
     tracer.know(x, "x")
-    found = _block(case, tracer.table(ops), params, x)
+    found = _block(case, tracer.ops_table(ops), params, x)
     kept = [name for name in into if "keep" not in name.split(".") and name.removeprefix("d.") not in params]
     return found, {name: into[name] for name in kept if into[name].dtype.kind == "f"}
 
@@ -202,7 +202,7 @@ def _with_masks(case: Case) -> Case:
         return case
     params, into = _params(case, np.float64), Trace()
     tracer = Tracer(into, params)
-    ops, config, key = tracer.table(), _config(case), _dropout_key(case)
+    ops, config, key = tracer.ops_table(), _config(case), _dropout_key(case)
     if case.kind == "block":
         x = case.input("x", np.float64)
         layer_forward(ops, params, config, 0, x, _sequences(case), key)

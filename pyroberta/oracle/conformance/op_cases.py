@@ -107,7 +107,7 @@ VARIANTS: dict[str, Variants] = {
                 "ids": np.array([3, 8, 3, 0, 3], np.int32),
                 "positions": np.array([0, 1, 2, 0, 1], np.int32),
                 "tokens": d.normal(9, 6),
-                "rows": d.normal(4, 6),
+                "position_rows": d.normal(4, 6),
             },
         ),
         "one_token": (
@@ -116,7 +116,7 @@ VARIANTS: dict[str, Variants] = {
                 "ids": np.array([2], np.int32),
                 "positions": np.zeros(1, np.int32),
                 "tokens": d.normal(3, 1),
-                "rows": d.normal(2, 1),
+                "position_rows": d.normal(2, 1),
             },
         ),
         "one_id": (
@@ -125,7 +125,7 @@ VARIANTS: dict[str, Variants] = {
                 "ids": np.full(40, 1, np.int32),
                 "positions": np.arange(40, dtype=np.int32) % 8,
                 "tokens": d.normal(3, 5),
-                "rows": d.normal(8, 5),
+                "position_rows": d.normal(8, 5),
             },
         ),
     },

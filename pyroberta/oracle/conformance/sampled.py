@@ -38,11 +38,11 @@ def sampled(compute: Computation, precision: str, seed: int = 0) -> tuple[Values
     True
     """
     moves = _Moves(bounds.Arithmetic.of_others(precision))
-    values = compute(moves.table())
+    values = compute(moves.ops_table())
     squares = {name: np.zeros(np.shape(value)) for name, value in values.items()}
     for number in range(RUNS):
         moves.begin(np.random.default_rng([seed, number]))
-        for name, value in compute(moves.table()).items():
+        for name, value in compute(moves.ops_table()).items():
             squares[name] = squares[name] + np.square(value - values[name])
     return values, {name: SPREAD * np.sqrt(square / RUNS) + moves.run.tiny for name, square in squares.items()}
 
@@ -63,7 +63,7 @@ class _Moves:
         """The same calls begin once more; their moves are drawn."""
         self._rng, self._at = rng, 0
 
-    def table(self, ops: Ops = REFERENCE) -> Ops:
+    def ops_table(self, ops: Ops = REFERENCE) -> Ops:
         """The rows of a table, with their results moved."""
         return ops.wrapped(self._watched)
 

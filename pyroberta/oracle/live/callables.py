@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.live.sides import SIDES, LiveReport, config_of, judged, padded, traced
+from pyroberta.formats.budget import type_of
+from pyroberta.oracle.golden import Trace, config_of
+from pyroberta.oracle.live.sides import SIDES, LiveReport, judged, padded, traced
 from pyroberta.oracle.names import names_of
 from pyroberta.oracle.trace import check_task
 from pyroberta.presets import hf, kerashub
@@ -78,7 +79,7 @@ def check_callable(
     "positions begin 1 row too late; RoBERTa's first is row padding_idx + 1"
     """
     if not callable(fn):
-        raise TypeError(f"fn should be a function, as in check_callable(fn, model, texts); got a {type(fn).__name__}")
+        raise TypeError(f"fn should be a function, as in check_callable(fn, model, texts); got {type_of(fn)}")
     check_task(model, "check_callable(fn, model, texts)")
     formats = ("pyroberta", "hf", "keras")
     for name, value, choices in (
@@ -92,7 +93,7 @@ def check_callable(
     given = _parameters(golden, parameters, PRECISIONS[precision])
     found = fn(_batch(golden, padding_side), given)
     if not isinstance(found, Mapping):
-        raise TypeError(f"fn should return a dict from names to arrays, got a {type(found).__name__}")
+        raise TypeError(f"fn should return a dict from names to arrays, got {type_of(found)}")
     tensors = {str(name): np.asarray(array) for name, array in found.items()}
     mask = {"attention_mask": padded(golden, padding_side).mask}
     return judged(golden, {**mask, **tensors}, names, precision)

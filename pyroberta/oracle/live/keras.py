@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import type_of
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays
-from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.golden import Trace, config_of
 from pyroberta.oracle.live.sides import (
     LiveReport,
     Padded,
     check_head,
-    config_of,
     headless,
     judged,
     padded,
@@ -84,7 +84,7 @@ def check_keras(
     """
     name = next((cls.__name__ for cls in type(model).__mro__ if cls.__name__ in CLASSES), None)
     if name is None:
-        raise TypeError(f"model should be one of {', '.join(CLASSES)}, got a {type(model).__name__}")
+        raise TypeError(f"model should be one of {', '.join(CLASSES)}, got {type_of(model)}")
     import keras  # which is there, where a model of it is
 
     backbone = model if CLASSES[name] is None else model.backbone

@@ -17,7 +17,7 @@ from pyroberta.model.parameters import Arrays
 from pyroberta.ops import Key
 from pyroberta.oracle.compare import Report, compare
 from pyroberta.oracle.foreign import Aligned, align
-from pyroberta.oracle.golden import Entry, Trace
+from pyroberta.oracle.golden import Entry, Trace, config_of
 from pyroberta.oracle.trace import trace_updates
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
@@ -99,11 +99,6 @@ def padded(golden: Trace, side: str = "right", spare: int = SPARE) -> Padded:
         unpack(golden["batch.positions"], mask),
         np.where(mask, unpack(labels, mask), -100),
     )
-
-
-def config_of(golden: Trace) -> RobertaConfig:
-    """Returns the config of the traced model."""
-    return RobertaConfig(**golden.settings["config"])
 
 
 # --- the trace --------------------------------------------------------------------------------------------------------
@@ -211,7 +206,7 @@ def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
         texts = list(texts)
     if isinstance(texts, list) and not texts:
         raise ValueError("texts is empty: give at least one text")
-    is_ids = isinstance(texts, list) and not any(isinstance(text, str) or _is_text(text) for text in texts)
+    is_ids = isinstance(texts, list) and not any(isinstance(text, str) or _has_segments(text) for text in texts)
     if config.num_classes and y is None:
         count = len(texts["token_ids"]) if isinstance(texts, Mapping) else len(texts)
         y = np.arange(count) % config.num_classes
@@ -235,11 +230,11 @@ def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
     examples = reader.examples(texts, y, sample_weight)
     if not isinstance(examples, HeldExamples):
         raise ValueError("texts should be one batch, not an iterable of batches")
-    reader.long_texts.say()
+    reader.warn()
     return examples.masked(Key.of_evaluation())
 
 
-def _is_text(item: Any) -> bool:
+def _has_segments(item: Any) -> bool:
     """Whether an item of a list is a text in several segments."""
     return isinstance(item, list | tuple) and any(isinstance(part, str) for part in item)
 
@@ -293,7 +288,7 @@ def judged(
     aligned = align(golden, tensors, names)
     if format:  # whose gradients were all taken, those too that the trace has not
         aligned = replace(aligned, unknown=[name for name in aligned.unknown if not name.endswith(".grad")])
-    report = compare(golden, _with_sums(golden, aligned), precision)
+    report = compare(golden, aligned, precision)
     if not report.findings:
         raise ValueError(
             f"nothing to compare: no tensor has a name of the trace, of Hugging Face, of Keras or of fairseq; there "
@@ -301,15 +296,3 @@ def judged(
         )
     same = {one.name: getattr(report, one.name) for one in fields(report)}
     return LiveReport(**same, golden=golden, aligned=aligned, remarks=[*remarks, *aligned.remarks])
-
-
-def _with_sums(golden: Trace, aligned: Aligned) -> Aligned:
-    """Their tensors, those that are a sum's result by another name under the sum's name too."""
-    theirs, partial = dict(aligned.theirs), dict(aligned.partial)
-    for name, array in aligned.theirs.items():
-        inputs = golden.entries[name].inputs
-        if set(inputs) == {"dy"} and inputs["dy"].endswith(".added") and inputs["dy"] not in theirs:
-            theirs[inputs["dy"]] = array
-            if name in partial:
-                partial[inputs["dy"]] = partial[name]
-    return replace(aligned, theirs=theirs, partial=partial)

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import type_of
 from pyroberta.oracle.live.torch_side import to_array
 from pyroberta.oracle.names import Names
 from pyroberta.training.optimizers import Optimizer, TorchAdam, TorchAdamW
@@ -34,7 +35,7 @@ def same_optimizer(optimizer: Any, names: Mapping[int, str]) -> Optimizer:
 
     kind = type(optimizer)
     if kind not in (torch.optim.Adam, torch.optim.AdamW):
-        raise ValueError(f"optimizer should be a torch.optim.Adam or AdamW, got a {kind.__name__}")
+        raise ValueError(f"optimizer should be a torch.optim.Adam or AdamW, got {type_of(optimizer)}")
     if optimizer.state:
         raise ValueError(
             "the optimizer has taken steps already, and the trace begins with the first step: give a new optimizer"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import type_of
 from pyroberta.formats.stored import Stored
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
@@ -32,6 +33,7 @@ from pyroberta.oracle.live.torch_side import (
     unreached,
 )
 from pyroberta.presets import hf
+from pyroberta.presets.checks import check_vocabulary
 from pyroberta.presets.renaming import unused_rows
 from pyroberta.tasks.task import Task
 from pyroberta.text.tokenizer import Tokenizer
@@ -157,7 +159,7 @@ def _kind(model: Any, torch: Any) -> str:
     """The end of the model's class, a key of `CLASSES`."""
     name, type_name = type(model).__name__, getattr(getattr(model, "config", None), "model_type", None)
     if not isinstance(model, torch.nn.Module) or type_name is None:
-        raise TypeError(f"model should be a model of transformers, such as RobertaForMaskedLM; got a {name}")
+        raise TypeError(f"model should be a model of transformers, such as RobertaForMaskedLM; got {type_of(model)}")
     if type_name not in SAME_MODEL:
         relation = f", {hf.RELATIVES[type_name]}" if type_name in hf.RELATIVES else ""
         raise ValueError(
@@ -274,14 +276,10 @@ def _tokenizer(model: Any, texts: Any, given: Any, config: RobertaConfig, remark
                 ) from None
     if not isinstance(given, Tokenizer):
         raise TypeError(
-            "tokenizer should be a Tokenizer, a tokenizer of transformers, or the name or directory of a preset; got a "
-            f"{type(given).__name__}"
+            "tokenizer should be a Tokenizer, a tokenizer of transformers, or the name or directory of a preset; got "
+            f"{type_of(given)}"
         )
-    if given.vocabulary_size() > config.vocabulary_size:
-        raise ValueError(
-            f"the tokenizer has {given.vocabulary_size()} tokens, but the model's token embedding has only "
-            f"{config.vocabulary_size} rows: give the tokenizer of this model"
-        )
+    check_vocabulary(given.vocabulary_size(), config)
     return given
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pyroberta.formats.atomic import check_place
 from pyroberta.formats.budget import printable
+from pyroberta.formats.counts import counted
 from pyroberta.formats.files import as_path
 from pyroberta.formats.locks import lock, unlock
 from pyroberta.model.attributes import Checks, Reasons, true_or_false
@@ -119,7 +120,7 @@ class BackupAndRestore(Callback):
             given = optimizer.rate_config()
             self.model.load_train_state(state)
             if self.params.get("verbose"):
-                done = f"{state.step} update{'s' * (state.step != 1)}"
+                done = counted(state.step, "update")
                 say(f"BackupAndRestore continues from {printable(str(file))}, in epoch {state.epoch + 1} after {done}")
             if (kept := optimizer.rate_config()) != given:
                 say(f"BackupAndRestore continues with the learning rate of its state, {kept}; compile had {given}")

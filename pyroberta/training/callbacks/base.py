@@ -101,10 +101,10 @@ class Callback(Checked):
         self.on_batch_end(batch, logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Called like `on_train_batch_begin`, of which it is another name."""
+        """Called by `on_train_batch_begin`, unless a subclass defines that. It is an older name of the same hook."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called like `on_train_batch_end`, of which it is another name."""
+        """Called by `on_train_batch_end`, unless a subclass defines that. It is an older name of the same hook."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Called when `evaluate` begins."""

@@ -128,7 +128,6 @@ class CSVLogger(Callback):
         columns = self._columns or [*row, *self._evaluated_later(row)]
         unknown = [name for name in row if name not in columns]
         if unknown and not self._has_warned:
-            self._has_warned = True
             warnings.warn(
                 printable(
                     f"{self.filename} has no column for {', '.join(unknown)}, so CSVLogger leaves them out; its "
@@ -136,6 +135,7 @@ class CSVLogger(Callback):
                 ),
                 stacklevel=callers_level(),
             )
+            self._has_warned = True  # and not raised as an error
         header, values = self._line(columns), self._line([row.get(column, "NA") for column in columns])
         self._append(values, b"" if self._columns else header, header)
         self._columns = columns

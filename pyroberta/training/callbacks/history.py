@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, ClassVar
 
+from pyroberta.formats.counts import counted
 from pyroberta.training.callbacks.base import Callback, Logs
-from pyroberta.training.callbacks.screen import shown
+from pyroberta.training.callbacks.screen import log_text
 
 
 class History(Callback):
@@ -33,8 +34,8 @@ class History(Callback):
         self.epoch: list[int] = []
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {shown(values[-1])}" for name, values in self.history.items() if values)
-        return f"<History: {len(self.epoch)} epochs{'; ' if last else ''}{last}>"
+        last = ", ".join(f"{name} {log_text(values[-1])}" for name, values in self.history.items() if values)
+        return f"<History: {counted(len(self.epoch), 'epoch')}{'; ' if last else ''}{last}>"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Clears the logs."""

@@ -38,7 +38,8 @@ def replaces(callback: Any, default: Any) -> bool:
 
 
 def prepare(callback: Any, model: Any) -> None:
-    """Prepares a callback of Keras for a model: it sets `monitor` and `mode="auto"` according to the model's metrics.
+    """Prepares a callback of Keras for a model: it sets `monitor`, and a `mode` that is "auto", according to the
+    model's metrics.
 
     Keras's callbacks know the directions of Keras's metrics only. Accuracy is monitored under the name that is logged.
 

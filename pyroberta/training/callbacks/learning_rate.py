@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pyroberta.model.attributes import Checks, is_real, real_number
+from pyroberta.model.attributes import Checks, in_message, is_real, real_number
 from pyroberta.training.callbacks.base import Callback, Logs
 from pyroberta.training.callbacks.monitor import Monitor, count, loudness
 from pyroberta.training.callbacks.screen import say
@@ -88,7 +88,7 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 
 def _factor(name: str, value: Any) -> float:
     if not is_real(value) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
+        raise ValueError(f"{name} must be a number in [0, 1), got {in_message(value)}")
     return float(value)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.model.attributes import Checks, Reasons, is_real, true_or_false, whole_number
+from pyroberta.model.attributes import Checks, Reasons, in_message, is_real, true_or_false, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.serialization import check_name
@@ -22,13 +22,13 @@ from pyroberta.training.metrics import METRICS, direction, logged_name
 def finite_or_none(name: str, value: Any) -> float | None:
     """Checks a number or None, and returns it."""
     if value is not None and not is_real(value):
-        raise ValueError(f"{name} must be a number or None, got {value!r}")
+        raise ValueError(f"{name} must be a number or None, got {in_message(value)}")
     return None if value is None else float(value)
 
 
 def _change(name: str, value: Any) -> float:
     if not is_real(value) or math.isinf(value):
-        raise ValueError(f"{name} must be a number, got {value!r}")
+        raise ValueError(f"{name} must be a number, got {in_message(value)}")
     return abs(float(value))
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pyroberta.model.attributes import Checks
 from pyroberta.training.callbacks.base import BatchLogs, Callback, Logs
-from pyroberta.training.callbacks.screen import Screen, can_redraw, say, shown
+from pyroberta.training.callbacks.screen import Screen, can_redraw, log_text, say
 
 FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest
 NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss, which the line has already
@@ -168,7 +168,7 @@ class ProgressBar(Callback):
             self._line()
 
     def _note(self, logs: Logs | None) -> None:
-        self._shown |= {name: shown(value) for name, value in (logs or {}).items()}
+        self._shown |= {name: log_text(value) for name, value in (logs or {}).items()}
         if isinstance(logs, BatchLogs):
             self._tokens += logs.tokens
             seconds = max(time.monotonic() - self._began, 1e-9)

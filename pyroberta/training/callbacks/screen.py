@@ -45,10 +45,10 @@ def can_redraw() -> bool:
     return "ipykernel" in sys.modules or Screen(sys.stderr).isatty()
 
 
-def shown(value: Any) -> str:
+def log_text(value: Any) -> str:
     """Returns a short text for a value of logs: a number with four digits, or any other value that a callback logs.
 
-    >>> shown(0.123456), shown("high")
+    >>> log_text(0.123456), log_text("high")
     ('0.1235', "'high'")
     """
     try:
@@ -69,7 +69,9 @@ def number_of(name: str, value: Any, reader: str) -> float:
     if np.ndim(value) == 0 and not isinstance(value, str | bytes):
         with contextlib.suppress(TypeError, ValueError):
             return float(value)
-    raise TypeError(f"{reader} takes numbers, but {name!r} is logged as {shown(value)}: log a number under that name")
+    raise TypeError(
+        f"{reader} takes numbers, but {name!r} is logged as {log_text(value)}: log a number under that name"
+    )
 
 
 def say(line: str) -> None:

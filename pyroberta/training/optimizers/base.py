@@ -9,22 +9,25 @@ import inspect
 import math
 import re
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import type_of
 from pyroberta.model.attributes import (
     Checked,
     Checks,
     Reasons,
     as_call,
+    in_message,
     is_real,
     real_number,
     true_or_false,
     whole_number,
+    whole_number_or_none,
 )
 from pyroberta.model.parameters import Arrays, Shape
 from pyroberta.model.serialization import arguments_of, check_name
@@ -64,10 +67,6 @@ def _limit(name: str, value: Any) -> float | None:
 def _perhaps_decay(name: str, value: Any) -> float | None:
     _check(name, value, "None or >= 0", value is None or (is_real(value) and 0 <= value < math.inf))
     return None if value is None else float(value)
-
-
-def _frequency(name: str, value: Any) -> int | None:
-    return None if value is None else whole_number(name, value)
 
 
 OF_THE_AVERAGE = {"ema_momentum": 0.99, "ema_overwrite_frequency": None}  # Keras's defaults, without use_ema
@@ -112,7 +111,7 @@ class Optimizer(Checked):
         **dict.fromkeys(CLIPS, _limit),
         "use_ema": true_or_false,
         "ema_momentum": real_number(0.0, 1.0),
-        "ema_overwrite_frequency": _frequency,
+        "ema_overwrite_frequency": whole_number_or_none,
         "iterations": lambda name, value: whole_number(name, value, at_least=0),
     }
     unsettable: ClassVar[Reasons] = {
@@ -147,7 +146,9 @@ class Optimizer(Checked):
         self.iterations = 0
         self.slots: dict[str, Arrays] = {}
         self.trained_by: weakref.ref[Any] | None = None  # the model that it trained last, since that was compiled
+        self.compiled_by: weakref.ref[Any] | None = None  # the model that was compiled with it last
         self._excluded = self.excluded_by_default
+        self._unnamed: tuple[NDArray[Any], ...] = ()  # arrays in var_list, until the parameters are known
 
     def update_range(
         self,
@@ -204,8 +205,8 @@ class Optimizer(Checked):
             vars(self)["slot_names"] = (*type(self).slot_names, *more)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: the model that it trains stays behind."""
-        return {**vars(self), "trained_by": None}
+        """For copies and pickles: its model stays behind."""
+        return {**vars(self), "trained_by": None, "compiled_by": None}
 
     def __copy__(self: Self) -> Self:
         """A deep copy: two optimizers over the same slots would each count their own updates alone."""
@@ -251,40 +252,81 @@ class Optimizer(Checked):
         return self._built_for == (params.layout, params.dtype)
 
     def exclude_from_weight_decay(
-        self, var_list: str | Iterable[str] | None = None, var_names: str | Iterable[str] | None = None
+        self,
+        var_list: str | NDArray[Any] | Iterable[str | NDArray[Any]] | None = None,
+        var_names: str | Iterable[str] | None = None,
     ) -> None:
         """Sets the parameters that do not decay. Earlier exclusions no longer apply.
 
         Args:
-            var_list: whole names of parameters, as in `backbone.params`.
+            var_list: parameters: their whole names, as in `backbone.params`, or the arrays themselves, as in
+                `backbone.params`, `weights` or `token_embedding.embeddings`. An array is found by its memory, so a copy
+                of a parameter, such as those of `get_weights`, is none.
             var_names: regular expressions that are searched anywhere in a name. Without both arguments, or if both are
                 empty, all parameters decay.
 
         Raises:
-            TypeError: if a value is not a text.
-            ValueError: if a pattern is not a regular expression; now or in `build`, if no parameter has a name, or none
-                matches a pattern.
+            TypeError: if a value is neither a text nor, in `var_list`, an array.
+            ValueError: if a pattern is not a regular expression; if an array is no parameter, at once or, before
+                `compile`, there; if no parameter has a name or matches a pattern, at once or, before the first update,
+                there. What was excluded before then stays so.
 
         >>> from pyroberta.optimizers import AdamW
         >>> optimizer = AdamW(weight_decay=0.01)
         >>> optimizer.exclude_from_weight_decay(var_names=[r"bias$", "norm"])
         """
-        names = [f"^{re.escape(name)}$" for name in _texts("var_list", var_list)]
+        is_one = isinstance(var_list, str | bytes | np.ndarray) or not isinstance(var_list, Iterable | None)
+        given: tuple[Any, ...] = (var_list,) if is_one else tuple(var_list or ())
+        unnamed = tuple(value for value in given if isinstance(value, np.ndarray))
+        names = [
+            _whole(name) for name in _texts("var_list", [value for value in given if not isinstance(value, np.ndarray)])
+        ]
         patterns = _texts("var_names", var_names)
         for pattern in patterns:
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"var_names: {pattern!r} is not a regular expression: {error}") from None
-        self._excluded = (*names, *patterns)
+        if unnamed and (model := self._model) is not None:
+            names += [_whole(name) for name in _names_of(unnamed, model.backbone.params)]
+            unnamed = ()
+        elif unnamed and self._built_for is not None:  # the slots know the names, and the model alone the arrays
+            raise ValueError(
+                "exclude_from_weight_decay: the model of the arrays in var_list is not known, since the optimizer "
+                f"was built without it. Pass names, such as {next(iter(self._built_for[0]))!r}"
+            )
+        excluded = (*names, *patterns)
         if self._built_for is not None:
-            self._check_excluded(self._built_for[0])
+            self._check_excluded(excluded, self._built_for[0])
+        self._excluded, self._unnamed = excluded, unnamed
+
+    @property
+    def _model(self) -> Any:
+        """The model that it trains, or, before the first update, the one that was compiled with it. None without."""
+        for model in (self.trained_by, self.compiled_by):
+            if model is not None and model() is not None:
+                return model()
+        return None
+
+    def belong_to(self, model: Any) -> None:
+        """Notes the model that is compiled with it, and finds there the names of the arrays that
+        `exclude_from_weight_decay` was given.
+
+        Raises:
+            ValueError: if an array is none of the model's parameters. The message has names to write instead.
+        """
+        self._excluded, self._unnamed = self._excluded_among(model.backbone.params), ()
+        self.compiled_by = weakref.ref(model)
+
+    def _excluded_among(self, params: Arrays) -> tuple[str, ...]:
+        """The patterns of what does not decay, with those of the arrays, whose names these parameters tell."""
+        return (*self._excluded, *(_whole(name) for name in _names_of(self._unnamed, params)))
 
     def build(self, params: Arrays) -> None:
         """Makes the slots, zeros in the layout of `params`. If they are made again, the number of updates is
         set to 0.
         """
-        self._check_excluded(params)
+        self.check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
         if self.use_ema:  # a parameter that is frozen now and trained later begins with its value, not with 0
             self.slots["average"].copy_from(params)
@@ -455,6 +497,8 @@ class Optimizer(Checked):
                 came, expected = found.get(name, "missing"), layout.get(name, "no such parameter")
                 if came != expected:
                     raise ValueError(f"the optimizer's state: {slot}[{name!r}] is {came}; the model has {expected}")
+                if (kind := np.asarray(_host(state[slot], state[slot][name])).dtype).kind in "cmMOSU":
+                    raise ValueError(f"the optimizer's state: {slot}[{name!r}] should be real numbers, got {kind}")
 
     def rate_config(self) -> Any:
         """Returns the learning rate for a file: a number, the config of a schedule, or None for any other function."""
@@ -466,13 +510,15 @@ class Optimizer(Checked):
         except ValueError:
             return None
 
-    def check_excluded(self, params: Collection[str]) -> None:
-        """Checks that each pattern of `exclude_from_weight_decay` matches a parameter.
+    def check_excluded(self, params: Arrays) -> None:
+        """Checks that each pattern and array of `exclude_from_weight_decay` is found among the parameters.
 
         Raises:
-            ValueError: if a pattern matches none. The message names it.
+            ValueError: if one is not. The message names it.
         """
-        self._check_excluded(params)
+        excluded = self._excluded_among(params)
+        self._check_excluded(excluded, params)
+        self._excluded, self._unnamed = excluded, ()
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -481,8 +527,14 @@ class Optimizer(Checked):
         """Returns the arguments, in JSON's types. `from_config` makes the optimizer from them.
 
         Raises:
-            ValueError: if the learning rate is a function that can't be saved.
+            ValueError: if the learning rate is a function that can't be saved, or `exclude_from_weight_decay` was given
+                arrays and the optimizer was neither compiled nor built since.
         """
+        if self._unnamed:
+            raise ValueError(
+                "exclude_from_weight_decay was given arrays, whose names are known from compile() on: compile the "
+                "model first, or pass names"
+            )
         rate: Any = self._learning_rate
         if callable(rate):
             rate = self.rate_config()
@@ -565,15 +617,19 @@ class Optimizer(Checked):
             )
 
     def decays(self, name: str) -> bool:
-        """Returns whether a parameter of this name decays, if there is a weight decay."""
+        """Returns whether a parameter of this name decays, if there is a weight decay. Excluded arrays count from
+        `build` on.
+        """
         return not any(re.search(pattern, name) for pattern in self._excluded)
 
-    def _check_excluded(self, params: Collection[str]) -> None:
-        for pattern in self._excluded:
+    def _check_excluded(self, excluded: Iterable[str], params: Collection[str]) -> None:
+        for pattern in excluded:
             if pattern not in self.excluded_by_default and not any(re.search(pattern, name) for name in params):
                 names = list(params)
+                name = re.sub(r"\\(.)", r"\1", pattern[1:-1])
+                lacking = f" is named {name!r}" if pattern == _whole(name) else f"'s name matches {pattern!r}"
                 raise ValueError(
-                    f"exclude_from_weight_decay: no parameter's name matches {pattern!r}; "
+                    f"exclude_from_weight_decay: no parameter{lacking}; "
                     f"names look like {', '.join(names[:3])}, …, {names[-1]}"
                 )
 
@@ -651,7 +707,7 @@ def _host(arrays: Any, array: Any) -> Any:
 
 def _check(name: str, value: object, expected: str, holds: bool) -> None:
     if not holds:
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
+        raise ValueError(f"{name} must be {expected}, got {in_message(value)}")
 
 
 def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:
@@ -681,15 +737,48 @@ def _takes_step(function: Callable[..., Any]) -> bool:
 
 
 def _texts(name: str, values: str | Iterable[str] | None) -> tuple[str, ...]:
-    is_one = isinstance(values, str) or not isinstance(values, Iterable | None)
+    is_one = isinstance(values, str | bytes) or not isinstance(values, Iterable | None)
     found: tuple[Any, ...] = (values,) if is_one else tuple(values or ())
     for value in found:
         if not isinstance(value, str):
             raise TypeError(
-                f"{name} of exclude_from_weight_decay should be names of parameters, as in backbone.params; "
-                f"got {type(value).__name__}"
+                f"{name} of exclude_from_weight_decay should be names of parameters, as in backbone.params"
+                + " (or the arrays there)" * (name == "var_list")
+                + f"; got {type_of(value)}"
             )
     return found
+
+
+def _whole(name: str) -> str:
+    """The pattern that matches one whole name."""
+    return f"^{re.escape(name)}$"
+
+
+def _names_of(arrays: Sequence[NDArray[Any]], params: Arrays) -> list[str]:
+    """The name of the parameter of which each array is the memory.
+
+    Raises:
+        ValueError: if an array is no parameter.
+    """
+    found = []
+    places = {_memory(params.ops.to_host(array)): name for name, array in params.items()} if arrays else {}
+    for array in arrays:
+        name = places.get(_memory(array))
+        if name is None:
+            alike = [name for name, shape in params.layout.items() if shape == array.shape]
+            names = (alike or list(params))[:3]
+            raise ValueError(
+                f"exclude_from_weight_decay: an array of the shape {array.shape} in var_list is no parameter of this "
+                f"model, though it may be a copy or a part of one. Pass an array of backbone.params or a name; "
+                f"{'names of this shape are' if alike else 'names look like'} {', '.join(map(repr, names))}"
+            )
+        found.append(name)
+    return found
+
+
+def _memory(array: NDArray[Any]) -> tuple[int, int, str]:
+    """What arrays over the same numbers have in common, be one transposed or reshaped: address, size and dtype."""
+    return array.__array_interface__["data"][0], array.size, array.dtype.str
 
 
 def _arguments(kind: type[Optimizer]) -> tuple[str, ...]:

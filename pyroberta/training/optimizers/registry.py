@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.formats.budget import shown
+from pyroberta.formats.counts import counted
+from pyroberta.model import serialization
 from pyroberta.model.parameters import Arrays
 from pyroberta.training import keras_objects, schedules
 from pyroberta.training.optimizers.adam import Adam, AdamW
@@ -48,9 +51,9 @@ def get(optimizer: Any) -> Any:
 
 
 def _kind(name: Any) -> type[Optimizer]:
+    name = serialization.plain_name(name)
     if not isinstance(name, str) or name.lower() not in OPTIMIZERS:
-        shown = repr(name) if isinstance(name, str) and len(name) < 80 else reprlib.repr(name)
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer, got {shown}")
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer, got {shown(name)}")
     return OPTIMIZERS[name.lower()]
 
 
@@ -64,9 +67,10 @@ def _converted(optimizer: Any) -> Optimizer:
             "optimizer=pyroberta.optimizers.Adam(learning_rate=...)"
         )
     if int(optimizer.iterations):
+        updates = counted(int(optimizer.iterations), "update")
         raise ValueError(
-            f"this keras.optimizers.{name} has made {int(optimizer.iterations)} updates, so its state belongs to "
-            f"another model. Make a new one, or write optimizer=pyroberta.optimizers.{name}(...)"
+            f"this keras.optimizers.{name} has made {updates}, so its state belongs to another model. Make a new one, "
+            f"or write optimizer=pyroberta.optimizers.{name}(...)"
         )
     if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
@@ -105,7 +109,7 @@ def from_config(config: Mapping[str, Any]) -> Optimizer:
         config: `{"class_name": ..., "config": {...}}`; or a `get_config` whose `name` is that of the class.
 
     Raises:
-        ValueError: if the name or an argument is unknown.
+        ValueError: if the name or an argument is unknown, or the class is a user's own.
 
     >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
     0.001
@@ -117,7 +121,7 @@ def from_config(config: Mapping[str, Any]) -> Optimizer:
         )
     arguments = dict(config)
     if "class_name" in arguments:
-        kind, given = _kind(arguments["class_name"]), arguments.get("config")
+        kind, given = _kind(serialization.written_name("optimizer", config)), arguments.get("config")
         if not isinstance(given, Mapping):
             raise ValueError(f"the optimizer's config should be a dict, got {reprlib.repr(given)}")
         return kind.from_config(given)

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pyroberta.model.attributes import is_real
+from pyroberta.formats.budget import shown
+from pyroberta.formats.counts import counted
+from pyroberta.model.attributes import in_message, is_real
 from pyroberta.model.serialization import arguments_of, check_name
 
 Self = TypeVar("Self", bound="LearningRateSchedule")
@@ -63,7 +65,7 @@ class _Decay(LearningRateSchedule):
             if field.type in ("float", "float | None") and value is None and "None" in str(field.type):
                 continue
             if field.type in ("float", "float | None") and (not is_real(value) or not 0 <= value < math.inf):
-                raise ValueError(f"{field.name} must be a number >= 0, got {value!r}")
+                raise ValueError(f"{field.name} must be a number >= 0, got {in_message(value)}")
             if field.name == "name" and value is not None:
                 check_name("name", value)
             if field.type == "bool" and not isinstance(value, bool):
@@ -223,11 +225,11 @@ class CosineDecay(_Decay):
 
 @dataclass(frozen=True)
 class CosineDecayRestarts(_Decay):
-    """The rate falls along half cosines, one after the other. Each is longer and lower than the one before (Loshchilov
-    and Hutter 2017).
+    """The rate falls along a half cosine, from a peak to the lowest rate, and then restarts at the next peak
+    (Loshchilov and Hutter 2017).
 
-    At the update of a restart the rate is the next peak. Keras computes in float32, and may return the end of the half
-    cosine before.
+    `t_mul` makes each half cosine longer than the one before, and `m_mul` makes each peak lower. At the update of a
+    restart the rate is the next peak. Keras computes in float32, and may return the end of the half cosine before.
 
     Args:
         initial_learning_rate: the first peak.
@@ -307,12 +309,12 @@ class PiecewiseConstantDecay(_Decay):
                 raise ValueError(f"{name} must be a list of numbers, got {given!r}")
             numbers = [one.item() if isinstance(one, np.generic) else one for one in given]
             if not all(is_real(number) and 0 <= number < math.inf for number in numbers):
-                raise ValueError(f"{name} must be numbers >= 0, got {numbers!r}")
+                raise ValueError(f"{name} must be numbers >= 0, got {shown(numbers)}")
             object.__setattr__(self, name, numbers)
         if len(self.boundaries) != len(self.values) - 1 or not self.boundaries:
             raise ValueError(
-                f"values should have one number more than boundaries, got {len(self.boundaries)} boundaries and "
-                f"{len(self.values)} values"
+                f"values should have one number more than boundaries, got "
+                f"{counted(len(self.boundaries), 'boundary')} and {counted(len(self.values), 'value')}"
             )
         if list(self.boundaries) != sorted(set(self.boundaries)):
             raise ValueError(f"boundaries must rise, got {list(self.boundaries)!r}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pyroberta.formats.budget import shown
+from pyroberta.model import serialization
 from pyroberta.training import keras_objects
 from pyroberta.training.schedules import decays, warmup
 
@@ -73,7 +74,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
     schedule that warms up.
 
     Raises:
-        ValueError: if the name is unknown, or the arguments do not fit.
+        ValueError: if the name is unknown, the class is a user's own, or the arguments do not fit.
 
     >>> from_config({"name": "constant", "learning_rate": 0.1, "warmup_steps": 5})
     Constant(learning_rate=0.1, warmup_steps=5)
@@ -82,7 +83,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
         raise ValueError(f"a schedule's config should be a dict with class_name and config, got {shown(config)}")
     arguments = dict(config)
     if "class_name" in arguments:
-        name = arguments["class_name"]
+        name = serialization.written_name("schedule", config)
         kinds = {kind.__name__: kind for kind in (*SCHEDULES.values(), *DECAYS.values())}
         if not isinstance(name, str) or name not in kinds:
             raise ValueError(f"the schedule must be one of {', '.join(kinds)}, got {shown(name)}")
@@ -99,12 +100,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
     try:
         return kind(**arguments)
     except TypeError as error:
-        raise ValueError(f"this is not the config of a {kind.__name__}: {shown(config)} ({str(error)[:200]})") from None
+        raise ValueError(f"this is not the config of {kind.__name__}: {shown(config)} ({str(error)[:200]})") from None
 
 
 deserialize = from_config  # its name in Keras
-
-
-def shown(value: Any) -> str:
-    """Returns a short text for a value from a config."""
-    return reprlib.repr(value)

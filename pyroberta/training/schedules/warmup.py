@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pyroberta.model.attributes import is_real
+from pyroberta.model.attributes import in_message, is_real
 from pyroberta.model.serialization import arguments_of
 
 Self = TypeVar("Self", bound="_Schedule")
@@ -25,7 +25,7 @@ class _Schedule:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not is_real(value) or not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a number >= 0, got {value!r}")
+                raise ValueError(f"{name} must be a number >= 0, got {in_message(value)}")
             if isinstance(value, np.generic):  # JSON can't hold these
                 object.__setattr__(self, name, value.item())
 

@@ -54,6 +54,13 @@ def sound_archive(directory: Path) -> Path:
 SOUND = {"keras archive": Sound(sound_archive, "archive")}
 
 
+def with_driver_at(weights: bytes, address: int) -> bytes:
+    """An HDF5 file whose superblock says that there is a driver information block, and where."""
+    at = 48  # of the address, in superblocks of version 0
+    assert struct.unpack_from("<2Q", weights, at - 8) == (len(weights), (1 << 64) - 1)  # the end; no block
+    return weights[:at] + struct.pack("<Q", address) + weights[at + 8 :]
+
+
 def entries(how: Callable[[dict[str, bytes]], Any], **options: Any) -> Spoil:
     """Other entries, which `options` say how to pack."""
 
@@ -299,6 +306,17 @@ CASES = {
         ),
         # weights
         "weights that are no HDF5": case(added(WEIGHTS, b"x" * 5000), "model.weights.h5 is damaged or not an HDF5"),
+        "weights with a part at an address that no file has": case(
+            entries(lambda found: found.update({WEIGHTS: with_driver_at(found[WEIGHTS], 1 << 63)})),
+            "model.weights.h5 is damaged or not an HDF5 file",
+        ),
+        "compressed weights with a part at an address that no file has": case(
+            entries(
+                lambda found: found.update({WEIGHTS: with_driver_at(found[WEIGHTS], 1 << 63)}),
+                compression=zipfile.ZIP_DEFLATED,
+            ),
+            "model.weights.h5 is damaged or not an HDF5 file",
+        ),
         "weights cut": case(
             entries(lambda found: found.update({WEIGHTS: found[WEIGHTS][: len(found[WEIGHTS]) // 2]})),
             "model.weights.h5",

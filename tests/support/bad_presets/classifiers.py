@@ -201,13 +201,13 @@ CASES: dict[str, Case] = {
     "classifier: keras: no width": Case(KERAS, task(hidden_dim=0), "classifier_hidden_dim must be a whole number"),
     "classifier: keras: a huge width": Case(KERAS, task(hidden_dim=10**12), "has shape"),
     "classifier: activation": Case(HF, config(pyroberta_activation="relu"), "pyroberta_activation is 'relu'"),
-    "classifier: keras: sigmoid": Case(
-        KERAS, task(activation="sigmoid"), "activation is 'sigmoid'; 'linear' and 'softmax' can be read"
+    "classifier: keras: tanh": Case(
+        KERAS, task(activation="tanh"), "activation is 'tanh'; 'linear', 'softmax', 'log_softmax' and 'sigmoid' can be"
     ),
     "classifier: keras: an activation of an object": Case(
         KERAS,
         task(activation={"class_name": "x" * 9999}),
-        "activation is {'class_name': 'xxx.*; 'linear' and 'softmax' can be read",
+        "activation is {'class_name': 'xxx.*; 'linear', 'softmax'",
     ),
     "classifier: keras: no rate": Case(KERAS, task(dropout=None), "task.json: dropout should be a number, got None"),
     "classifier: keras: a length that is a text": Case(

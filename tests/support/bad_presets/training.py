@@ -160,7 +160,7 @@ CASES: dict[str, Case] = {
     "training: a schedule with an argument that isn't": Case(
         HF,
         adam(learning_rate={"class_name": "CosineDecay", "config": {"x": 1}}),
-        "this is not the config of a CosineDecay",
+        "this is not the config of CosineDecay",
     ),
     "training: a schedule of no steps": Case(
         HF,
