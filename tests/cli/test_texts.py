@@ -302,11 +302,14 @@ def test_a_stream_of_nothing_is_empty(small_preset: Path):
     assert list(stream(MaskedLM.from_preset(small_preset), "score", [], long_texts="refuse")) == []
 
 
+LATIN = "text\ncafé\n".encode("cp1252")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", "text\ncafé\n".encode("cp1252"), "Convert it: iconv -f cp1252 -t utf-8 'a.csv' > NEW"),
-        ("a.csv.gz", gzip.compress("text\ncafé\n".encode("cp1252")), "Convert it first, by iconv -f cp1252 -t utf-8"),
+        ("a.csv", LATIN, "Convert it: iconv -f cp1252 -t utf-8 'a.csv' > NEW"),
+        ("a.csv.gz", gzip.compress(LATIN, mtime=0), "Convert it first, by iconv -f cp1252 -t utf-8"),
         ("a.xlsx", b"PK", "Convert it to CSV or Parquet"),
         ("a.json", b'{"text": {"0": "a"}}', "If pandas wrote it, add orient='records' there"),
         ("a.txt", b"text,label\na,b\nc,d\n", "give a table that has it, or name the kind of the file: --kind csv"),
