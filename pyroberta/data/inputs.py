@@ -14,7 +14,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
-from pyroberta.data.sources import Rows, Source, open_given
+from pyroberta.data.kinds import DEFAULTS, Wanted
+from pyroberta.data.sources import Rows, Source, is_one_text, open_given
 from pyroberta.data.tables import with_items
 from pyroberta.formats.budget import type_of
 from pyroberta.formats.counts import counted
@@ -190,12 +191,12 @@ class InputReader(ABC):
         self.long_texts.say()
         self._source.warn()
 
-    def _opened(self, x: Any, y: Any, column: Any, label: Any) -> tuple[Any, Any]:
+    def _opened(self, x: Any, y: Any, wanted: Wanted) -> tuple[Any, Any]:
         """The texts, or x itself, and the labels. A source of rows is left as it is."""
-        if isinstance(x, Mapping) and column is None and not KNOWN.isdisjoint(x):
+        if isinstance(x, Mapping) and wanted == DEFAULTS and not KNOWN.isdisjoint(x):
             self._read_from(Source(x))
         else:
-            self._read_from(open_given(x, column, label, is_optional=bool(self._argument)))
+            self._read_from(open_given(x, wanted, is_optional=bool(self._argument)))
         self._description = self._source.description
         if not isinstance(self._source, Rows):
             return self._source.texts, y
@@ -211,8 +212,7 @@ class InputReader(ABC):
         stream: bool = False,
         most: int | None = None,
         *,
-        column: Any = None,
-        label: Any = None,
+        wanted: Wanted = DEFAULTS,
     ) -> Examples:
         """Returns the examples of an input: any of `ACCEPTED_INPUT`, or an iterable of batches (x,), (x, y) or (x, y,
         sample_weight).
@@ -224,12 +224,13 @@ class InputReader(ABC):
             sample_weight: (B,), one weight per text. If x is a masked LM's dict of features, it may be (B, K).
             stream: whether an iterator of texts is read batch by batch instead of being collected first.
             most: the largest number of texts that are read from an iterable without a length. None for all.
-            column, label: see `open_source`. For validation data, they apply to tables and records only.
+            wanted: the arguments `column`, `label` and `per_line` of `open_source`. For validation data, they apply
+                only to what has columns or is a text file.
 
         Raises:
             TypeError, ValueError: if the input is anything else. The message says what it is, and what is accepted.
         """
-        x, y = self._opened(x, y, column, label)
+        x, y = self._opened(x, y, wanted)
         if isinstance(x, Rows):
             if x.has_labels:
                 self._check_labels(x.wanted.label)
@@ -303,17 +304,17 @@ class InputReader(ABC):
         )
 
     def prediction_batches(
-        self, x: Any, batch_size: int, steps: int | None = None, *, column: Any = None
+        self, x: Any, batch_size: int, steps: int | None = None, *, wanted: Wanted = DEFAULTS
     ) -> tuple[Iterator[Any], int | None]:
         """Returns the batches for `predict`, and their number if it is known, else None.
 
         A batch is a dict of features, or a list of the ids of whole texts.
 
         Args:
-            x: see `examples`, except that a string is one text and not a path.
+            x: see `examples`, except that a string is one text and not a path, unless `wanted` says so.
             batch_size: the size of a batch, unless x is an iterable of batches.
             steps: the largest number of batches. No more are read.
-            column: see `open_source`.
+            wanted: see `examples`.
 
         Returns:
             The batches, and their number if it is known, else None.
@@ -321,10 +322,10 @@ class InputReader(ABC):
         Raises:
             TypeError, ValueError: see `examples`.
         """
-        if isinstance(x, str) and column is None:
+        if is_one_text(x, wanted):
             warn_of_a_files_name(x)
             x = [x]
-        x, _ = self._opened(x, None, column, None)
+        x, _ = self._opened(x, None, wanted)
         if isinstance(x, Rows):
             x = self._all_of(x)[0] if steps is None or x.is_held else _without_labels(x)
         x = _opened(x)

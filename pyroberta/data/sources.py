@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
-from pyroberta.data.kinds import KINDS, NoColumnError, Row, Wanted, check_columns, named, usual_column
+from pyroberta.data.kinds import DEFAULTS, KINDS, NoColumnError, Row, Wanted, check_columns, named, usual_column
 from pyroberta.data.paths import INFERRED, MOST_NAMES, Found, by_folder, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown, type_of
@@ -27,7 +27,7 @@ from pyroberta.formats.counts import agreeing, counted, share
 from pyroberta.model.attributes import true_or_false
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import hinting
-from pyroberta.text.given import bytes_error, opened, refuse_endless
+from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_names_of_files
 
 MOST_RECENT = 4096  # rows of a stream whose places are kept for messages
 Column = str | tuple[str, ...] | None  # of the texts, or of their segments
@@ -42,10 +42,7 @@ _OF_A_FILE = {  # arguments of functions elsewhere -> what to write
     "label_column": "label= names the column of the labels",
 }
 OF_OPEN_SOURCE = {
-    **dict.fromkeys(
-        ("kind", "per_line"),
-        "give it to pyroberta.data.open_source, with column= and label=, and pass what that returns",
-    ),
+    "kind": "give it to pyroberta.data.open_source, with column=, label= and per_line=, and pass what that returns",
     **_OF_A_FILE,
 }
 
@@ -372,39 +369,34 @@ def open_source(
     >>> source.texts
     ['A joy.', 'A waste.']
     """
-    return open_given(x, column, label, kind, per_line)
+    return open_given(x, wanted_of(column, label, per_line), kind)
 
 
-def open_given(
-    x: Any,
-    column: Any,
-    label: Any,
-    kind: str | None = None,
-    per_line: bool = True,
-    *,
-    is_optional: bool = False,
-) -> Source:
-    """Does what `open_source` does. With `is_optional`, column and label are ignored if the input has no columns."""
+def open_given(x: Any, wanted: Wanted, kind: str | None = None, *, is_optional: bool = False) -> Source:
+    """Does what `open_source` does. With `is_optional`, column and label are ignored if the input has no columns, and
+    per_line is ignored if it is no text file.
+    """
     if isinstance(x, Source):
-        if not (column is label is kind is None and per_line) and not is_optional:
+        if (wanted != DEFAULTS or kind is not None) and not is_optional:
             raise ValueError("x was opened by open_source: pass column=, label=, kind= and per_line= to open_source")
         return x
     paths = _paths(x)
-    is_inferred = column is None and isinstance(label, str) and label == "inferred"
+    wanted = wanted._replace(is_said=kind is not None)
+    is_inferred = not wanted.columns and isinstance(wanted.label, str) and wanted.label == "inferred"
     if is_inferred and paths is None:
         if not is_optional:
             raise ValueError(f"{INFERRED} takes the names of the folders in a directory, but x is {type_of(x)}")
-        label = None
-    wanted = _wanted(column, label, per_line, kind is not None)
+        wanted = wanted._replace(label=None)
     if is_inferred and paths is not None:
         files = by_folder(paths, find(paths, kind, in_folders=True))
         return _of_files(files, wanted._replace(per_line=False), is_optional=False)
-    if label is not None and column is None:
+    if wanted.label is not None and not wanted.columns:
         hint = (
             "" if paths is None else f". {columns_of(paths, kind)}In a directory, {INFERRED} takes the folders' names"
         )
         raise ValueError(
-            f"label={label!r} names the column of the labels: name the column of the texts too, with column={hint}"
+            f"label={wanted.label!r} names the column of the labels: name the column of the texts too, with "
+            f"column={hint}"
         )
     if paths is not None:
         return _of_files(find(paths, kind), wanted, is_optional)
@@ -415,19 +407,25 @@ def open_given(
         found = kind or kind_of(name if isinstance(name, str) else "")
         file.packed = split_suffixes(file.path)[1] if is_bytes else ""
         return _of_files(Found(file.name, (file,), found), wanted, is_optional)
-    for argument, value in (("kind", kind), ("per_line", None if per_line else False)):
+    for argument, value in (("kind", kind), ("per_line", None if wanted.per_line or is_optional else False)):
         if value is not None:
+            refuse_names_of_files(x)
             raise ValueError(f"{argument}={value!r} applies to files, but x is {type_of(x)}. Leave it out")
-    table = table_of(x, column is not None)
+    table = table_of(x, bool(wanted.columns))
     if table is not None:
         return _of_table(table, wanted)
-    if column is None:
+    if not wanted.columns:
         _refuse_untold(x)
         return Source(x)
     return _of_records(x, wanted, is_optional)
 
 
-def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
+def wanted_of(column: Any, label: Any = None, per_line: bool = True) -> Wanted:
+    """Returns the arguments of `open_source`, checked as far as they can be without x.
+
+    Raises:
+        TypeError, ValueError: if an argument can't be one, or two contradict each other.
+    """
     is_pair = isinstance(column, tuple | list)
     columns = () if column is None else tuple(column) if is_pair else (column,)
     for argument, name in (("label", label), *(("column", name) for name in columns)):
@@ -440,7 +438,16 @@ def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
         raise ValueError(f"column names {twice[0]!r} twice, but a text is no pair with itself. Name each column once")
     if label is not None and label in columns:
         raise ValueError(f"column and label are both {label!r}, but a text can't be its own label. Name another column")
-    return Wanted(columns, is_pair, label, per_line, is_said)
+    return Wanted(columns, is_pair, label, per_line)
+
+
+def is_one_text(x: Any, wanted: Wanted) -> bool:
+    """Returns whether x is one text where a string is: a string, unless `wanted` says that it is a path.
+
+    >>> is_one_text("a fox", wanted_of(None)), is_one_text("a.txt", wanted_of(None, per_line=False))
+    (True, False)
+    """
+    return isinstance(x, str) and wanted == DEFAULTS
 
 
 def columns_of(paths: Sequence[str], kind: str | None) -> str:
@@ -472,6 +479,8 @@ def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
     kind = KINDS[found.kind]
     if is_optional and found.kind == "text":
         wanted = wanted._replace(columns=(), label=None, is_pair=False)
+    elif is_optional:
+        wanted = wanted._replace(per_line=True)
     if not wanted.per_line and found.kind != "text":
         raise ValueError(
             f"per_line=False applies to text files, but {found.name} {agreeing(found.paths, 'is')} {kind.title}. Leave "

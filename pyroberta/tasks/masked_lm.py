@@ -10,7 +10,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
-from pyroberta.data.sources import OF_OPEN_SOURCE, Source, open_source
+from pyroberta.data.kinds import Wanted
+from pyroberta.data.sources import OF_OPEN_SOURCE, Source, is_one_text, open_given, wanted_of
 from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
@@ -118,6 +119,7 @@ class MaskedLM(Task):
         long_texts: str = "refuse",
         batch_size: int | None = None,
         column: str | None = None,
+        per_line: bool = True,
         verbose: int | str = "auto",
     ) -> list[Any]:
         """Returns the most likely words for every `<mask>`.
@@ -135,6 +137,8 @@ class MaskedLM(Task):
                 a mask would be lost.
             batch_size: the largest number of masked texts in a batch. See `score` for the division into batches.
             column: the column of the texts in a table, in records or in a file, as in `fit`.
+            per_line: whether each line of a text file is a text, as in `fit`. If False, each file is one text, and a
+                string is a path.
             verbose: see `score`.
 
         Returns:
@@ -157,7 +161,7 @@ class MaskedLM(Task):
         if targets is not None:
             is_one = isinstance(targets, str | bytes) or not isinstance(targets, Iterable)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
-        source, many, is_single = _read(texts, column, verbose)
+        source, many, is_single = _read(texts, wanted_of(column, per_line=per_line), verbose)
         long = self._long_texts(long_texts, "fill_mask returns an answer for every mask", source.place)
         long.kept_id = self._tokenizer().mask_token_id
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
@@ -167,22 +171,27 @@ class MaskedLM(Task):
     @overload
     def score(
         self, texts: str, *, rule: str = ..., long_texts: str = ..., batch_size: int | None = ...,
-        column: None = ..., verbose: int | str = ...,
+        column: None = ..., per_line: Literal[True] = ..., verbose: int | str = ...,
     ) -> TextScore: ...  # fmt: skip
     @overload
     def score(
         self, texts: SeveralTexts, *, rule: str = ..., long_texts: str = ..., batch_size: int | None = ...,
-        column: str | None = ..., verbose: int | str = ...,
+        column: str | None = ..., per_line: bool = ..., verbose: int | str = ...,
     ) -> list[TextScore]: ...  # fmt: skip
     @overload
     def score(
         self, texts: Any, *, rule: str = ..., long_texts: str = ..., batch_size: int | None = ...,
-        column: str, verbose: int | str = ...,
+        column: str, per_line: bool = ..., verbose: int | str = ...,
     ) -> list[TextScore]: ...  # fmt: skip
     @overload
     def score(
         self, texts: Any, *, rule: str = ..., long_texts: str = ..., batch_size: int | None = ...,
-        column: str | None = ..., verbose: int | str = ...,
+        column: str | None = ..., per_line: Literal[False], verbose: int | str = ...,
+    ) -> list[TextScore]: ...  # fmt: skip
+    @overload
+    def score(
+        self, texts: Any, *, rule: str = ..., long_texts: str = ..., batch_size: int | None = ...,
+        column: str | None = ..., per_line: bool = ..., verbose: int | str = ...,
     ) -> Any: ...  # fmt: skip
     @hinting(**OF_OPEN_SOURCE)
     def score(
@@ -193,6 +202,7 @@ class MaskedLM(Task):
         long_texts: str = "refuse",
         batch_size: int | None = None,
         column: str | None = None,
+        per_line: bool = True,
         verbose: int | str = "auto",
     ) -> Any:
         """Returns pseudo-log-likelihoods: the log probability of each token, given the others.
@@ -217,6 +227,8 @@ class MaskedLM(Task):
             batch_size: the largest number of masked copies in a batch, to use less memory. None means as many as have
                 2048 tokens together.
             column: the column of the texts in a table, in records or in a file, as in `fit`.
+            per_line: whether each line of a text file is a text, as in `fit`. If False, each file is one text, and a
+                string is a path.
             verbose: 0 prints nothing, 1 a progress bar, 2 a line at the end. `"auto"` is 1 if there are several
                 batches, else 0.
 
@@ -240,7 +252,7 @@ class MaskedLM(Task):
         """
         if not isinstance(rule, str) or rule not in RULES:
             raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {shown(rule)}")
-        source, many, is_single = _read(texts, column, verbose)
+        source, many, is_single = _read(texts, wanted_of(column, per_line=per_line), verbose)
         long = self._long_texts(long_texts, place=source.place)
         found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
         return found[0] if is_single else found
@@ -248,27 +260,38 @@ class MaskedLM(Task):
     @overload
     def embed(
         self, texts: Any, *, layer: int = ..., pooling: Literal["mean"] = ..., normalize: Normalization | None = ...,
-        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., verbose: int | str = ...,
+        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., per_line: bool = ...,
+        verbose: int | str = ...,
     ) -> Array: ...  # fmt: skip
     @overload
     def embed(
         self, texts: str, *, layer: int = ..., pooling: None, normalize: Normalization | None = ...,
-        long_texts: str = ..., batch_size: int | None = ..., column: None = ..., verbose: int | str = ...,
+        long_texts: str = ..., batch_size: int | None = ..., column: None = ...,
+        per_line: Literal[True] = ..., verbose: int | str = ...,
     ) -> Array: ...  # fmt: skip
     @overload
     def embed(
         self, texts: SeveralTexts, *, layer: int = ..., pooling: None, normalize: Normalization | None = ...,
-        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., verbose: int | str = ...,
+        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., per_line: bool = ...,
+        verbose: int | str = ...,
     ) -> list[Array]: ...  # fmt: skip
     @overload
     def embed(
         self, texts: Any, *, layer: int = ..., pooling: None, normalize: Normalization | None = ...,
-        long_texts: str = ..., batch_size: int | None = ..., column: str, verbose: int | str = ...,
+        long_texts: str = ..., batch_size: int | None = ..., column: str, per_line: bool = ...,
+        verbose: int | str = ...,
+    ) -> list[Array]: ...  # fmt: skip
+    @overload
+    def embed(
+        self, texts: Any, *, layer: int = ..., pooling: None, normalize: Normalization | None = ...,
+        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., per_line: Literal[False],
+        verbose: int | str = ...,
     ) -> list[Array]: ...  # fmt: skip
     @overload
     def embed(
         self, texts: Any, *, layer: int = ..., pooling: str | None, normalize: Normalization | None = ...,
-        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., verbose: int | str = ...,
+        long_texts: str = ..., batch_size: int | None = ..., column: str | None = ..., per_line: bool = ...,
+        verbose: int | str = ...,
     ) -> Any: ...  # fmt: skip
     @hinting(**OF_OPEN_SOURCE)
     def embed(
@@ -281,6 +304,7 @@ class MaskedLM(Task):
         long_texts: str = "refuse",
         batch_size: int | None = None,
         column: str | None = None,
+        per_line: bool = True,
         verbose: int | str = "auto",
     ) -> Any:
         """Returns the hidden states of texts, or their means.
@@ -300,6 +324,8 @@ class MaskedLM(Task):
                 pooling a text can't be split.
             batch_size: the largest number of texts in a batch. See `score` for the division into batches.
             column: the column of the texts in a table, in records or in a file, as in `fit`.
+            per_line: whether each line of a text file is a text, as in `fit`. If False, each file is one text, and a
+                string is a path.
             verbose: see `score`.
 
         Returns:
@@ -326,7 +352,7 @@ class MaskedLM(Task):
                     "these embeddings. Fit it again with fit_normalization",
                     stacklevel=callers_level(),
                 )
-        source, many, is_single = _read(texts, column, verbose)
+        source, many, is_single = _read(texts, wanted_of(column, per_line=per_line), verbose)
         unsplit = "embed without pooling returns the hidden state of each token of a text" if pooling is None else ""
         long, is_pooled = self._long_texts(long_texts, unsplit, source.place), pooling is not None
         states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
@@ -348,6 +374,7 @@ class MaskedLM(Task):
         long_texts: str = "refuse",
         batch_size: int | None = None,
         column: str | None = None,
+        per_line: bool = True,
         verbose: int | str = "auto",
     ) -> Normalization:
         """Fits the map for `embed(..., normalize=...)` on texts. With it, the cosines of embeddings differ more
@@ -360,7 +387,7 @@ class MaskedLM(Task):
             texts: the texts on which to fit.
             method: `"center"` subtracts the mean embedding. `"whiten"` also makes the variance equal in all directions.
                 See `Normalization`.
-            layer, long_texts, batch_size, column, verbose: see `embed`.
+            layer, long_texts, batch_size, column, per_line, verbose: see `embed`.
             num_dimensions: the number of dimensions after whitening, those with the largest variance. The default is
                 all dimensions in which the embeddings vary.
 
@@ -377,10 +404,11 @@ class MaskedLM(Task):
             "long_texts": long_texts,
             "batch_size": batch_size,
             "column": column,
+            "per_line": per_line,
             "verbose": verbose,
         }
         check_method(method, num_dimensions)
-        many = [texts] if isinstance(texts, str) and column is None else texts
+        many = [texts] if is_one_text(texts, wanted_of(column, per_line=per_line)) else texts
         embeddings, layer = self.embed(many, layer=layer, **options), self._layer(layer)
         return Normalization.fit(embeddings, method, layer, num_dimensions, self._probe(layer))
 
@@ -467,10 +495,10 @@ def _check_normalization(normalize: Normalization, layer: int, pooling: str | No
         raise ValueError(f"the normalization was fitted on layer {normalize.layer}: pass layer={normalize.layer}")
 
 
-def _read(texts: Any, column: str | None, verbose: int | str) -> tuple[Source, list[str], bool]:
-    """What holds the texts; these; and whether they are one text: a string that is no path of columns."""
-    is_single = isinstance(texts, str) and column is None
-    source = open_source([texts] if is_single else texts, column=column)
+def _read(texts: Any, wanted: Wanted, verbose: int | str) -> tuple[Source, list[str], bool]:
+    """What holds the texts; these; and whether they are one text."""
+    is_single = is_one_text(texts, wanted)
+    source = open_given([texts] if is_single else texts, wanted)
     many = plain_texts(texts if is_single else source.texts)
     source.say(verbose)
     return source, many, is_single

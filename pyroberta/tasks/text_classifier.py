@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from numpy import ndarray as Array
@@ -15,7 +15,7 @@ from numpy import ndarray as Array
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.data.inputs import InputReader, check_features
 from pyroberta.data.labels import check_unicode, default_names
-from pyroberta.data.sources import OF_OPEN_SOURCE
+from pyroberta.data.sources import OF_OPEN_SOURCE, is_one_text, wanted_of
 from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
@@ -289,22 +289,27 @@ class TextClassifier(Task):
     @overload
     def classify(
         self, texts: str, *, batch_size: int = ..., long_texts: str | None = ..., column: None = ...,
-        verbose: int | str = ...,
+        per_line: Literal[True] = ..., verbose: int | str = ...,
     ) -> Classification: ...  # fmt: skip
     @overload
     def classify(
         self, texts: SeveralTexts, *, batch_size: int = ..., long_texts: str | None = ...,
-        column: str | tuple[str, ...] | None = ..., verbose: int | str = ...,
+        column: str | tuple[str, ...] | None = ..., per_line: bool = ..., verbose: int | str = ...,
     ) -> list[Classification]: ...  # fmt: skip
     @overload
     def classify(
         self, texts: Any, *, batch_size: int = ..., long_texts: str | None = ..., column: str | tuple[str, ...],
-        verbose: int | str = ...,
+        per_line: bool = ..., verbose: int | str = ...,
     ) -> list[Classification]: ...  # fmt: skip
     @overload
     def classify(
         self, texts: Any, *, batch_size: int = ..., long_texts: str | None = ...,
-        column: str | tuple[str, ...] | None = ..., verbose: int | str = ...,
+        column: str | tuple[str, ...] | None = ..., per_line: Literal[False], verbose: int | str = ...,
+    ) -> list[Classification]: ...  # fmt: skip
+    @overload
+    def classify(
+        self, texts: Any, *, batch_size: int = ..., long_texts: str | None = ...,
+        column: str | tuple[str, ...] | None = ..., per_line: bool = ..., verbose: int | str = ...,
     ) -> Any: ...  # fmt: skip
     @hinting(
         **dict.fromkeys(
@@ -320,6 +325,7 @@ class TextClassifier(Task):
         batch_size: int = 32,
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
+        per_line: bool = True,
         verbose: int | str = "auto",
     ) -> Any:
         """Returns the most likely class of each text.
@@ -328,7 +334,7 @@ class TextClassifier(Task):
             texts: one text, or any input of `predict`.
             batch_size: the number of texts in a batch.
             long_texts: see `predict`.
-            column: see `fit`.
+            column, per_line: see `predict`.
             verbose: see `MaskedLM.score`.
 
         Returns:
@@ -347,7 +353,8 @@ class TextClassifier(Task):
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts, is_prediction=True)
         batch_size = whole_number("batch_size", batch_size)
-        batches, count = reader.prediction_batches(texts, batch_size, column=column)
+        wanted = wanted_of(column, per_line=per_line)
+        batches, count = reader.prediction_batches(texts, batch_size, wanted=wanted)
         reader.say(bar.verbose)
         if verbose == "auto" and count is not None and count < 2:
             bar = ProgressBar(0)
@@ -365,7 +372,7 @@ class TextClassifier(Task):
             Classification(int(i), self.labels[int(i)], float(row[i]))
             for row, i in zip(probabilities, logits.argmax(axis=1), strict=True)
         ]
-        return found[0] if isinstance(texts, str) and column is None else found
+        return found[0] if is_one_text(texts, wanted) else found
 
     @classmethod
     def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **arguments: Any) -> TextClassifier:

@@ -17,7 +17,8 @@ from numpy import ndarray as Array
 from pyroberta.data.classifier_inputs import class_factors
 from pyroberta.data.examples import Examples, HeldExamples, num_batches, numbered
 from pyroberta.data.inputs import InputReader
-from pyroberta.data.sources import OF_OPEN_SOURCE
+from pyroberta.data.kinds import Wanted
+from pyroberta.data.sources import OF_OPEN_SOURCE, wanted_of
 from pyroberta.model.attributes import Checks, true_or_false, whole_number
 from pyroberta.model.batch import Batch
 from pyroberta.model.callers import callers_level
@@ -110,6 +111,7 @@ class Trainer(Resumable):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
+        per_line: bool = True,
         full_sentences: bool = False,
     ) -> History:
         """Trains the model. The arguments have Keras's order.
@@ -160,6 +162,8 @@ class Trainer(Resumable):
             column: the name of the column of the texts in a table, in records or in a file; a tuple of names for pairs.
                 It also applies to `validation_data`, if that has columns.
             label: the name of the column of the labels, instead of y.
+            per_line: whether each line of a text file is a text, also in `validation_data`. If False, each file is one
+                text.
             full_sentences: for a masked LM, whether each sequence is filled with whole sentences of one text after
                 another, also in `validation_data` (RoBERTa's FULL-SENTENCES, Liu et al. 2019). A text is a document. If
                 one ends within a sequence, an extra `</s>` follows. A sentence ends after `.`, `!`, `?` or `…` if white
@@ -210,8 +214,8 @@ class Trainer(Resumable):
         self._need_trainable()
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts, may_name=True, full_sentences=full_sentences)
-        columns: dict[str, Any] = {"column": column, "label": label}
-        examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None, **columns)
+        wanted = wanted_of(column, label, per_line)
+        examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None, wanted=wanted)
         validation_reader = self._reader(
             long_texts, argument="validation_data", label_names=reader.new_names, full_sentences=full_sentences
         )
@@ -219,7 +223,7 @@ class Trainer(Resumable):
         if validation_data is not None:
             size = validation_batch_size or batch_size
             most = None if validation_steps is None else validation_steps * size
-            validation = validation_reader.examples(*parts_of(validation_data), most=most, **columns)
+            validation = validation_reader.examples(*parts_of(validation_data), most=most, wanted=wanted)
         elif is_split:
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
@@ -318,6 +322,7 @@ class Trainer(Resumable):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
+        per_line: bool = True,
         full_sentences: bool = False,
     ) -> Any:
         """Returns the loss and the metrics, without dropout. They are the same every time, since masking has a fixed
@@ -337,7 +342,8 @@ class Trainer(Resumable):
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts, full_sentences=full_sentences)
-        examples = reader.examples(x, y, sample_weight, stream=steps is not None, column=column, label=label)
+        wanted = wanted_of(column, label, per_line)
+        examples = reader.examples(x, y, sample_weight, stream=steps is not None, wanted=wanted)
         reader.say(bar.verbose)
         callback_list = CallbackList(
             with_defaults(callbacks, bar),
@@ -362,6 +368,7 @@ class Trainer(Resumable):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
+        per_line: bool = True,
     ) -> Any:
         """Makes one update on the whole of x, as one batch. For the arguments and the result see `fit` and `evaluate`.
 
@@ -377,7 +384,8 @@ class Trainer(Resumable):
         """
         return_dict = true_or_false("return_dict", return_dict)
         self._need_trainable()
-        examples, reader = self._held(x, y, sample_weight, long_texts, column, label, may_name=True)
+        wanted = wanted_of(column, label, per_line)
+        examples, reader = self._held(x, y, sample_weight, long_texts, wanted, may_name=True)
         class_weights = self._class_weights(class_weight, sample_weight, reader)
         if class_weights is not None:
             examples = examples.class_weighted(class_weights)
@@ -405,6 +413,7 @@ class Trainer(Resumable):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
+        per_line: bool = True,
     ) -> Any:
         """Returns the loss and the metrics as `evaluate` does, with x as one batch.
 
@@ -413,7 +422,7 @@ class Trainer(Resumable):
             metrics; or with `return_dict` a dict by name.
         """
         return_dict = true_or_false("return_dict", return_dict)
-        examples, _ = self._held(x, y, sample_weight, long_texts, column, label)
+        examples, _ = self._held(x, y, sample_weight, long_texts, wanted_of(column, label, per_line))
         values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else as_keras(values)
 
@@ -428,20 +437,22 @@ class Trainer(Resumable):
         *,
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
+        per_line: bool = True,
     ) -> Array:
         """Returns logits. The arguments have Keras's order.
 
         Args:
             x: the input, as in `fit`: texts (for a masked LM, texts with `<mask>`), segments, encoded sequences, a dict
                 of features as in a call, or an iterable of batches of these, whose labels and weights are ignored.
-                Unlike in `fit`, a `str` is one text. A tuple of strings is the segments of one text.
+                Unlike in `fit`, a `str` is one text, unless `column` or `per_line=False` says that it is a path. A
+                tuple of strings is the segments of one text.
             batch_size: the number of sequences in a batch. The default is 32. It does not apply to an iterable of
                 batches.
             verbose: see `fit`.
             steps: the largest number of batches. No more are read.
             callbacks: callbacks, whose methods are called at every batch. `logs["outputs"]` are the logits of the
                 batch.
-            column: see `fit`. Labels are ignored.
+            column, per_line: see `fit`. Labels are ignored.
             long_texts: `"cut"` or `"refuse"`, for texts that are too long. None means `"cut"` for a classifier, at the
                 preprocessor's `sequence_length` as in training; and `"refuse"` for a masked LM, whose texts may have as
                 many tokens as the model takes. A cut that would drop the `<mask>` of a masked LM is refused.
@@ -461,7 +472,8 @@ class Trainer(Resumable):
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts, is_prediction=True)
-        batches, num_steps = reader.prediction_batches(x, batch_size, steps, column=column)
+        wanted = wanted_of(column, per_line=per_line)
+        batches, num_steps = reader.prediction_batches(x, batch_size, steps, wanted=wanted)
         reader.say(bar.verbose)
         callback_list = CallbackList(
             with_defaults(callbacks, bar),
@@ -489,10 +501,15 @@ class Trainer(Resumable):
         return self._joined(outputs, is_text)
 
     def predict_on_batch(
-        self, x: Any, *, long_texts: str | None = None, column: str | tuple[str, ...] | None = None
+        self,
+        x: Any,
+        *,
+        long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
+        per_line: bool = True,
     ) -> Array:
         """Does what `predict` does, with x as one batch."""
-        return self.predict(x, batch_size=2**31, long_texts=long_texts, column=column, verbose=0)
+        return self.predict(x, batch_size=2**31, long_texts=long_texts, column=column, per_line=per_line, verbose=0)
 
     def _class_weights(
         self, class_weight: Mapping[Any, float] | None, sample_weight: Any, reader: InputReader
@@ -625,13 +642,12 @@ class Trainer(Resumable):
         y: Any,
         sample_weight: Any,
         long_texts: str | None,
-        column: Any = None,
-        label: Any = None,
+        wanted: Wanted,
         may_name: bool = False,
     ) -> tuple[HeldExamples, InputReader]:
         """The examples of one batch, and their reader, which may have found names of classes."""
         reader = self._reader(long_texts, may_name=may_name)
-        examples = reader.examples(x, y, sample_weight, column=column, label=label)
+        examples = reader.examples(x, y, sample_weight, wanted=wanted)
         if not isinstance(examples, HeldExamples):
             raise ValueError("x should be one batch, not an iterable of batches")
         reader.warn()

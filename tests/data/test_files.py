@@ -6,6 +6,7 @@ import bz2
 import codecs
 import csv
 import gzip
+import inspect
 import io
 import json
 import lzma
@@ -22,9 +23,9 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import small_masked_lm, small_tokenizer
+from small_models import small_classifier, small_masked_lm, small_tokenizer
 
-from pyroberta import TextClassifier, TextClassifierPreprocessor
+from pyroberta import MaskedLM, TextClassifier, TextClassifierPreprocessor
 from pyroberta.data import files, open_source
 from pyroberta.data.kinds import separated
 from pyroberta.data.kinds.lines import looks_like
@@ -429,6 +430,108 @@ def test_a_file_may_be_one_text(tmp_path: Path):
     (tmp_path / "a.csv").write_text(CSV)
     with pytest.raises(ValueError, match=r"per_line=False applies to text files, but .*a.csv is CSV"):
         open_source(tmp_path / "a.csv", column="text", per_line=False)
+
+
+LM, CLASSIFIER = small_masked_lm, small_classifier
+ASKED = {  # method: a model, and what it makes of an input with the options
+    "fit": (LM, lambda lm, x, **how: lm.fit(x, validation_data=x, verbose=0, **how).history),
+    "fit by steps": (LM, lambda lm, x, **how: lm.fit(x, steps_per_epoch=2, batch_size=1, verbose=0, **how).history),
+    "full sentences": (LM, lambda lm, x, **how: lm.fit(x, full_sentences=True, verbose=0, **how).history),
+    "evaluate": (LM, lambda lm, x, **how: lm.evaluate(x, verbose=0, **how)),
+    "train_on_batch": (LM, lambda lm, x, **how: lm.train_on_batch(x, **how)),
+    "test_on_batch": (LM, lambda lm, x, **how: lm.test_on_batch(x, **how)),
+    "fill_mask": (LM, lambda lm, x, **how: lm.fill_mask(x, top_k=2, verbose=0, **how)),
+    "score": (LM, lambda lm, x, **how: lm.score(x, verbose=0, **how)),
+    "embed": (LM, lambda lm, x, **how: lm.embed(x, verbose=0, **how).tolist()),
+    "fit_normalization": (LM, lambda lm, x, **how: lm.fit_normalization(x, "center", verbose=0, **how).mean.tolist()),
+    "predict of a masked LM": (LM, lambda lm, x, **how: lm.predict(x, verbose=0, **how).tolist()),
+    "predict": (CLASSIFIER, lambda model, x, **how: model.predict(x, verbose=0, **how).tolist()),
+    "predict by steps": (CLASSIFIER, lambda model, x, **how: model.predict(x, 1, 0, 1, **how).tolist()),
+    "predict_on_batch": (CLASSIFIER, lambda model, x, **how: model.predict_on_batch(x, **how).tolist()),
+    "classify": (CLASSIFIER, lambda model, x, **how: model.classify(x, verbose=0, **how)),
+    "fit of a classifier": (CLASSIFIER, lambda model, x, **how: model.fit(x, [0, 1], verbose=0, **how).history),
+}
+
+
+@pytest.fixture
+def documents(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("novels").mkdir()
+    Path("novels/a.txt").write_text("A <mask>\nfox.\n\nIt ran.\n")
+    Path("novels/b.txt.gz").write_bytes(gzip.compress(b"Two <mask>\ndogs."))
+    return Path("novels")
+
+
+@pytest.mark.parametrize("method", ASKED)
+def test_every_method_takes_whole_files(method: str, documents: Path):
+    made, ask = ASKED[method]
+    texts = ask(made(), open_source(documents, per_line=False))
+    assert ask(made(), "novels", per_line=False) == texts
+    assert ask(made(), "novels/*.txt*", per_line=False) == texts
+    assert ask(made(), sorted(documents.iterdir()), per_line=False) == texts
+    lines = ["A <mask>\nfox.\n\nIt ran.", "Two <mask>\ndogs."]
+    if method != "fit by steps":  # a list would be shuffled
+        assert ask(made(), lines) == texts
+    with pytest.raises(TypeError, match="per_line must be True or False, got 'no'"):
+        ask(made(), "novels", per_line="no")
+    for x, error, message in (
+        (lines, ValueError, "per_line=False applies to files, but x is a list. Leave it out"),
+        (["novels/a.txt"], ValueError, r"x holds the names of files, .* Pass their paths: \[pathlib"),
+        ([[0, 5, 2]], ValueError, "per_line=False applies to files, but x is a list. Leave it out"),
+        ({"token_ids": [[0, 5, 2]]}, ValueError, "per_line=False applies to files, but x is a dict. Leave it out"),
+        (open_source(documents), ValueError, "x was opened by open_source: pass .* per_line= to open_source"),
+        ("a fox", FileNotFoundError, "there is no file 'a fox'. To pass one text, pass a list"),
+    ):
+        with pytest.raises(error, match=message):
+            ask(made(), x, per_line=False)
+
+
+@pytest.mark.parametrize("kind", [MaskedLM, TextClassifier])
+def test_whoever_takes_a_column_takes_whole_files(kind: type):
+    methods = {
+        name: inspect.signature(method).parameters for name, method in inspect.getmembers(kind, inspect.isfunction)
+    }
+    with_column = {name for name, parameters in methods.items() if "column" in parameters}
+    assert with_column == {name for name, parameters in methods.items() if "per_line" in parameters}
+    assert {"fit", "evaluate", "predict_on_batch"} < with_column
+
+
+@pytest.mark.parametrize("method", ["fit", "score", "classify"])
+def test_a_method_takes_an_open_file_as_a_whole_and_refuses_other_kinds(method: str, documents: Path, monkeypatch):
+    made, ask = ASKED[method]
+    if method != "fit":  # which reads it twice
+        texts = ask(made(), documents / "a.txt", per_line=False)
+        assert ask(made(), io.BytesIO(Path("novels/a.txt").read_bytes()), per_line=False) == texts
+        with open("novels/a.txt") as file:
+            monkeypatch.setattr("sys.stdin", file)
+            assert ask(made(), file, per_line=False) == texts
+    Path("empty.txt").write_text(" \n\n")
+    Path("a.csv").write_text(CSV)
+    for x, column, message in (
+        ("empty.txt", None, "empty.txt holds no text: it has no line that is not blank"),
+        ("a.csv", "text", "per_line=False applies to text files, but a.csv is CSV. Leave it out"),
+        ("novels/a.txt", "text", "novels/a.txt is read as text, which has no column 'text'"),
+        ([{"text": "a"}], "text", "per_line=False applies to files, but x is a list. Leave it out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(made(), x, column=column, per_line=False)
+
+
+def test_whole_files_of_validation_data_are_those_that_are_text(documents: Path):
+    Path("a.jsonl").write_text('"A fox."\n"A dog."\n')
+
+    def losses(validation) -> list[float]:
+        how = {"per_line": False, "verbose": 0}
+        return small_masked_lm().fit("novels", validation_data=validation, **how).history["val_loss"]
+
+    assert losses("novels") == losses(open_source("novels", per_line=False)) != losses(open_source("novels"))
+    assert losses("a.jsonl") == losses(["A fox.", "A dog."])
+
+
+def test_the_name_of_a_column_beside_features_is_refused():
+    features, labels, _ = small_masked_lm().preprocessor(["a fox"])
+    with pytest.raises(ValueError, match="label='label' names the column of the labels: name the column of the texts"):
+        small_masked_lm().fit(features, labels, label="label", verbose=0)
 
 
 def test_a_kind_may_be_said(tmp_path: Path):

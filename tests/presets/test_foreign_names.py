@@ -115,7 +115,7 @@ def test_an_unknown_argument_is_told_with_the_users_class_and_with_what_was_mean
         (lambda: model.fit(X=["a"]), "MaskedLM.fit() got an unexpected keyword argument 'X'; did you mean 'x'?"),
         (lambda: model.fit(["a"], sequence_length=8), "'sequence_length': it belongs to the preprocessor: model.prep"),
         (lambda: model.fit("a.txt", kind="csv"), "'kind': give it to pyroberta.data.open_source, with column="),
-        (lambda: model.score("a.txt", per_line=False), "'per_line': give it to pyroberta.data.open_source"),
+        (lambda: model.score("a.txt", kind="csv"), "column=, label= and per_line=, and pass what that returns"),
         (lambda: open_source("a.csv", encoding="cp1252"), "'encoding': open(path, encoding=...) opens a file"),
         (lambda: model.evaluate("a.csv", text="text"), "'text': column= names the column of the texts"),
         (lambda: model.fit(["a"], test_size=0.5), "'test_size': validation_split= holds"),

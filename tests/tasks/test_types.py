@@ -23,6 +23,7 @@ masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
 assert_type(masked_lm.score("a"), TextScore)
 assert_type(masked_lm.score(["a"]), list[TextScore])
 assert_type(masked_lm.score("a.csv", column="text"), list[TextScore])
+assert_type(masked_lm.score("a.txt", per_line=False), list[TextScore])
 column: str | None = None
 one_or_several: str | list[str] = ["a"] if column else "a"
 assert_type(masked_lm.score("a", column=column), list[TextScore] | TextScore)
@@ -30,9 +31,11 @@ assert_type(masked_lm.score(one_or_several), TextScore | list[TextScore])
 assert_type(masked_lm.embed("a"), NDArray[Any])
 assert_type(masked_lm.embed("a", pooling=None), NDArray[Any])
 assert_type(masked_lm.embed(["a"], pooling=None), list[NDArray[Any]])
+assert_type(masked_lm.embed("a.txt", pooling=None, per_line=False), list[NDArray[Any]])
 classifier = pyroberta.TextClassifier.from_preset("roberta_tiny_en", num_classes=2)
 assert_type(classifier.classify("a"), Classification)
 assert_type(classifier.classify("a.csv", column="text"), list[Classification])
+assert_type(classifier.classify("a.txt", per_line=False), list[Classification])
 assert_type(classifier.classify("a", column=column), list[Classification] | Classification)
 """
 

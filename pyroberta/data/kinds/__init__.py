@@ -45,6 +45,9 @@ class Wanted(NamedTuple):
         return place, text, None if self.label is None else values[-1]
 
 
+DEFAULTS = Wanted()  # of a caller who passed none of these arguments
+
+
 class Kind(NamedTuple):
     """A kind of file.
 
